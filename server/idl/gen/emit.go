@@ -55,11 +55,11 @@ func emitTable(files []*File) ([]byte, error) {
 	e := &emitter{}
 	e.buf.WriteString(header)
 	e.p("// allStructs makes an empty value of every generated struct, in the order of the files.")
-	e.p("var allStructs = []struct {\nname string\nmake func() Decoder\n}{")
+	e.p("var allStructs = []struct {\nname string\nmake func() message\n}{")
 	for _, f := range files {
 		for _, d := range f.Decls {
 			if st, ok := d.(*Struct); ok {
-				e.p("{%q, func() Decoder { return &%s{} }},", st.Name, camel(st.Name))
+				e.p("{%q, func() message { return &%s{} }},", st.Name, camel(st.Name))
 			}
 		}
 	}
