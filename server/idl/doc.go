@@ -32,7 +32,9 @@
 // A field that is not optional is always written, empty or not: clients dereference them.
 // An optional one is a pointer, nil when not set, and has a getter that returns its default
 // then; blobs, lists and maps need no pointer, their nil says "not set". new(true) makes a
-// pointer. Maps are written in the order of their keys, sets are slices.
+// pointer. The C++ server always sets an optional field that declares a default, as the duplicating
+// of an app_info; peers take it as absent all the same. Maps are written in the order of their
+// keys, sets are slices.
 //
 // The hp_* fields are the trap of the protocol: peers older than Pegasus 2.6 cannot read past
 // them, peers of 2.6 partly need them. Whether they are filled is decided where a request is
