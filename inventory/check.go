@@ -193,6 +193,7 @@ func (d *draft) advise() {
 	if n := len(c.Replicas); n > 0 && n < 3 {
 		d.warn(c.Replicas[0].Line, "replica_servers", fmt.Sprintf("%d of 3", n), "use at least 3", "three copies of the data need three replica servers")
 	}
+	d.adviseFreeze()
 	d.adviseDisks()
 	used := map[*Host]bool{}
 	for _, i := range d.raw {
@@ -202,6 +203,23 @@ func (d *draft) advise() {
 		if !used[h] {
 			d.warn(h.Line, "hosts."+h.Name, "", "remove it or put a server on it", "no server runs on this host")
 		}
+	}
+}
+
+// adviseFreeze warns of a cluster that stops curing itself as soon as one replica
+// server is lost, which is what the shipped value of 3 does to three servers.
+func (d *draft) adviseFreeze() {
+	const usual = 3
+	c := d.cluster
+	n := len(c.Replicas)
+	least := usual
+	if set, err := strconv.Atoi(c.Config["meta_server"]["min_live_node_count_for_unfreeze"]); err == nil {
+		least = set
+	}
+	if n > 1 && n <= least && c.Template == "" {
+		d.warn(c.Replicas[0].Line, "replica_servers", fmt.Sprintf("%d servers", n),
+			fmt.Sprintf("set config.meta_server.min_live_node_count_for_unfreeze to %d", n-1),
+			"the meta server freezes the cluster with fewer than %d alive, so losing one server stops fail-over", least)
 	}
 }
 
@@ -325,4 +343,6 @@ func onLine(n int) string {
 }
 
 // within says whether p lies strictly inside dir.
-func within(p, dir string) bool { return p != dir && strings.HasPrefix(p, strings.TrimSuffix(dir, "/")+"/") }
+func within(p, dir string) bool {
+	return p != dir && strings.HasPrefix(p, strings.TrimSuffix(dir, "/")+"/")
+}
