@@ -26,7 +26,7 @@ type TableConfig struct {
 func (c *Cluster) QueryConfig(ctx context.Context, table string) (*TableConfig, error) {
 	var resp idl.QueryCfgResponse
 	err := c.meta(ctx, &metaCall{
-		op: "query configuration", table: table, rpc: rpcQueryConfig, repeatable: true,
+		op: "query configuration", table: table, rpc: idl.RPCQueryConfig, repeatable: true,
 		arg: &idl.QueryCfgRequest{AppName: table}, result: &resp,
 		verdict: func() (idl.ErrorCode, string) { return resp.Err, "" },
 	})
@@ -66,7 +66,7 @@ func (c *Cluster) CreateTable(ctx context.Context, name string, o CreateOptions)
 	}
 	var resp idl.ConfigurationCreateAppResponse
 	err = c.meta(ctx, &metaCall{
-		op: "create table " + name, rpc: rpcCreateApp, arg: &req, result: &resp, repeatable: !o.FailIfExist,
+		op: "create table " + name, rpc: idl.RPCCreateApp, arg: &req, result: &resp, repeatable: !o.FailIfExist,
 		verdict: func() (idl.ErrorCode, string) { return resp.Err, "" },
 	})
 	return resp.Appid, err
@@ -93,7 +93,7 @@ func (c *Cluster) DropTable(ctx context.Context, name string, reserve time.Durat
 	}
 	var resp idl.ConfigurationDropAppResponse
 	return c.meta(ctx, &metaCall{
-		op: "drop table " + name, rpc: rpcDropApp, repeatable: true,
+		op: "drop table " + name, rpc: idl.RPCDropApp, repeatable: true,
 		arg: &idl.ConfigurationDropAppRequest{AppName: name, Options: opts}, result: &resp,
 		verdict: func() (idl.ErrorCode, string) { return resp.Err, "" },
 	})
@@ -103,7 +103,7 @@ func (c *Cluster) DropTable(ctx context.Context, name string, reserve time.Durat
 func (c *Cluster) RecallTable(ctx context.Context, appID int32, newName string) (idl.AppInfo, error) {
 	var resp idl.ConfigurationRecallAppResponse
 	err := c.meta(ctx, &metaCall{
-		op: fmt.Sprintf("recall table %d", appID), rpc: rpcRecallApp,
+		op: fmt.Sprintf("recall table %d", appID), rpc: idl.RPCRecallApp,
 		arg: &idl.ConfigurationRecallAppRequest{AppID: appID, NewAppName: newName}, result: &resp,
 		verdict: func() (idl.ErrorCode, string) { return resp.Err, "" },
 	})
@@ -114,7 +114,7 @@ func (c *Cluster) RecallTable(ctx context.Context, appID int32, newName string) 
 func (c *Cluster) RenameTable(ctx context.Context, oldName, newName string) error {
 	var resp idl.ConfigurationRenameAppResponse
 	return c.meta(ctx, &metaCall{
-		op: fmt.Sprintf("rename table %s to %s", oldName, newName), rpc: rpcRenameApp,
+		op: fmt.Sprintf("rename table %s to %s", oldName, newName), rpc: idl.RPCRenameApp,
 		arg: &idl.ConfigurationRenameAppRequest{OldAppName: oldName, NewAppName: newName}, result: &resp,
 		verdict: func() (idl.ErrorCode, string) { return resp.Err, resp.HintMessage },
 	})
@@ -125,7 +125,7 @@ func (c *Cluster) RenameTable(ctx context.Context, oldName, newName string) erro
 func (c *Cluster) ListTables(ctx context.Context, status idl.AppStatus) ([]idl.AppInfo, error) {
 	var resp idl.ConfigurationListAppsResponse
 	err := c.meta(ctx, &metaCall{
-		op: "list tables", rpc: rpcListApps, repeatable: true,
+		op: "list tables", rpc: idl.RPCListApps, repeatable: true,
 		arg: &idl.ConfigurationListAppsRequest{Status: status}, result: &resp,
 		verdict: func() (idl.ErrorCode, string) { return resp.Err, deref(resp.HintMessage) },
 	})
@@ -141,7 +141,7 @@ func (c *Cluster) ListTables(ctx context.Context, status idl.AppStatus) ([]idl.A
 func (c *Cluster) ListNodes(ctx context.Context, status idl.NodeStatus) ([]idl.NodeInfo, error) {
 	var resp idl.ConfigurationListNodesResponse
 	err := c.meta(ctx, &metaCall{
-		op: "list nodes", rpc: rpcListNodes, repeatable: true,
+		op: "list nodes", rpc: idl.RPCListNodes, repeatable: true,
 		arg: &idl.ConfigurationListNodesRequest{Status: status}, result: &resp,
 		verdict: func() (idl.ErrorCode, string) { return resp.Err, "" },
 	})
@@ -177,7 +177,7 @@ const (
 func (c *Cluster) ClusterInfo(ctx context.Context) ([]NameValue, error) {
 	var resp idl.ConfigurationClusterInfoResponse
 	err := c.meta(ctx, &metaCall{
-		op: "query cluster info", rpc: rpcClusterInfo, repeatable: true,
+		op: "query cluster info", rpc: idl.RPCClusterInfo, repeatable: true,
 		arg: &idl.ConfigurationClusterInfoRequest{}, result: &resp,
 		verdict: func() (idl.ErrorCode, string) { return resp.Err, "" },
 	})
@@ -205,7 +205,7 @@ func (c *Cluster) SetLevel(ctx context.Context, level idl.MetaFunctionLevel) (ol
 func (c *Cluster) controlMeta(ctx context.Context, op string, level idl.MetaFunctionLevel) (idl.MetaFunctionLevel, error) {
 	var resp idl.ConfigurationMetaControlResponse
 	err := c.meta(ctx, &metaCall{
-		op: op, rpc: rpcControlMeta, repeatable: level == idl.FlInvalid,
+		op: op, rpc: idl.RPCControlMeta, repeatable: level == idl.FlInvalid,
 		arg: &idl.ConfigurationMetaControlRequest{Level: level}, result: &resp,
 		verdict: func() (idl.ErrorCode, string) { return resp.Err, "" },
 	})
@@ -237,7 +237,7 @@ func (c *Cluster) ClearEnvs(ctx context.Context, table, prefix string) (hint str
 func (c *Cluster) updateEnv(ctx context.Context, op string, req *idl.ConfigurationUpdateAppEnvRequest) (string, error) {
 	var resp idl.ConfigurationUpdateAppEnvResponse
 	err := c.meta(ctx, &metaCall{
-		op: op, table: req.AppName, rpc: rpcUpdateAppEnv, arg: req, result: &resp,
+		op: op, table: req.AppName, rpc: idl.RPCUpdateAppEnv, arg: req, result: &resp,
 		repeatable: req.Op == idl.AppEnvOpSet,
 		verdict:    func() (idl.ErrorCode, string) { return resp.Err, resp.HintMessage },
 	})
@@ -249,7 +249,7 @@ func (c *Cluster) updateEnv(ctx context.Context, op string, req *idl.Configurati
 func (c *Cluster) ProposeBalancer(ctx context.Context, gpid idl.GPID, actions []idl.ConfigurationProposalAction, kind *idl.BalancerRequestType, force bool) error {
 	var resp idl.ConfigurationBalancerResponse
 	return c.meta(ctx, &metaCall{
-		op: "propose for partition " + gpid.String(), rpc: rpcProposeBalancer,
+		op: "propose for partition " + gpid.String(), rpc: idl.RPCProposeBalancer,
 		arg:    &idl.ConfigurationBalancerRequest{Gpid: gpid, ActionList: actions, Force: &force, BalanceType: kind},
 		result: &resp, verdict: func() (idl.ErrorCode, string) { return resp.Err, "" },
 	})
@@ -264,7 +264,7 @@ func (c *Cluster) DDDDiagnose(ctx context.Context, gpid idl.GPID) ([]idl.DddPart
 	}
 	var resp idl.DddDiagnoseResponse
 	err := c.meta(ctx, &metaCall{
-		op: "diagnose dead partitions", rpc: rpcDDDDiagnose, repeatable: true,
+		op: "diagnose dead partitions", rpc: idl.RPCDddDiagnose, repeatable: true,
 		arg: &idl.DddDiagnoseRequest{Pid: gpid}, result: &resp,
 		verdict: func() (idl.ErrorCode, string) { return resp.Err, "" },
 	})
@@ -275,7 +275,7 @@ func (c *Cluster) DDDDiagnose(ctx context.Context, gpid idl.GPID) ([]idl.DddPart
 func (c *Cluster) ReplicaCount(ctx context.Context, table string) (int, error) {
 	var resp idl.ConfigurationGetMaxReplicaCountResponse
 	err := c.meta(ctx, &metaCall{
-		op: "query replica count", table: table, rpc: rpcGetReplicaCount, repeatable: true,
+		op: "query replica count", table: table, rpc: idl.RPCGetMaxReplicaCount, repeatable: true,
 		arg: &idl.ConfigurationGetMaxReplicaCountRequest{AppName: table}, result: &resp,
 		verdict: func() (idl.ErrorCode, string) { return resp.Err, resp.HintMessage },
 	})
@@ -287,7 +287,7 @@ func (c *Cluster) ReplicaCount(ctx context.Context, table string) (int, error) {
 func (c *Cluster) SetReplicaCount(ctx context.Context, table string, n int) (old int, err error) {
 	var resp idl.ConfigurationSetMaxReplicaCountResponse
 	err = c.meta(ctx, &metaCall{
-		op: "set replica count", table: table, rpc: rpcSetReplicaCount,
+		op: "set replica count", table: table, rpc: idl.RPCSetMaxReplicaCount,
 		arg: &idl.ConfigurationSetMaxReplicaCountRequest{AppName: table, MaxReplicaCount: int32(n)}, result: &resp,
 		verdict: func() (idl.ErrorCode, string) { return resp.Err, resp.HintMessage },
 	})

@@ -46,7 +46,7 @@ func (t *Table) CheckAndSet(ctx context.Context, hashKey []byte, check Check, so
 		SetValue: value, SetExpireTsSeconds: at, ReturnCheckValue: check.Return,
 	}
 	var resp idl.CheckAndSetResponse
-	if _, err := t.do(ctx, op{name: name, rpc: rpcCheckAndSet, hash: multiHash(hashKey)}, &req, &resp); err != nil {
+	if _, err := t.do(ctx, op{name: name, rpc: idl.RPCCheckAndSet, hash: multiHash(hashKey)}, &req, &resp); err != nil {
 		return CheckResult{}, err
 	}
 	err = t.settle(ctx, name, resp.Error, resp.AppID, resp.PartitionIndex, resp.Decree, resp.Server)
@@ -82,7 +82,7 @@ func (t *Table) CheckAndMutate(ctx context.Context, hashKey []byte, check Check,
 		}
 	}
 	var resp idl.CheckAndMutateResponse
-	if _, err := t.do(ctx, op{name: name, rpc: rpcCheckAndMutate, hash: multiHash(hashKey)}, &req, &resp); err != nil {
+	if _, err := t.do(ctx, op{name: name, rpc: idl.RPCCheckAndMutate, hash: multiHash(hashKey)}, &req, &resp); err != nil {
 		return CheckResult{}, err
 	}
 	err := t.settle(ctx, name, resp.Error, resp.AppID, resp.PartitionIndex, resp.Decree, resp.Server)

@@ -197,7 +197,7 @@ func ResolveAll(ctx context.Context, hosts []string) ([]idl.RPCAddress, error) {
 }
 
 func resolve(ctx context.Context, hostPort string) ([]idl.RPCAddress, error) {
-	if a, err := idl.ParseAddress(hostPort); err == nil {
+	if a, err := idl.ParseAddress(hostPort); err == nil && a.Port() != 0 {
 		return []idl.RPCAddress{a}, nil
 	}
 	host, port, err := net.SplitHostPort(hostPort)

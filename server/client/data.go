@@ -59,9 +59,9 @@ func (t *Table) Set(ctx context.Context, hashKey, sortKey, value []byte, ttl tim
 	if err != nil {
 		return t.badArgument(name, err)
 	}
-	req := idl.UpdateRequest{Key: RawKey(hashKey, sortKey), Value: value, ExpireTsSeconds: at}
+	req := idl.UpdateRequest{Key: idl.RawKey(hashKey, sortKey), Value: value, ExpireTsSeconds: at}
 	var resp idl.UpdateResponse
-	o := op{name: name, rpc: rpcPut, hash: Hash(hashKey, sortKey), repeatable: true}
+	o := op{name: name, rpc: idl.RPCPut, hash: idl.KeyHash(hashKey, sortKey), repeatable: true}
 	if _, err := t.do(ctx, o, &req, &resp); err != nil {
 		return err
 	}
@@ -75,8 +75,8 @@ func (t *Table) Get(ctx context.Context, hashKey, sortKey []byte) ([]byte, error
 		return nil, t.badArgument(name, err)
 	}
 	var resp idl.ReadResponse
-	o := op{name: name, rpc: rpcGet, hash: Hash(hashKey, sortKey), read: true}
-	key := idl.Blob(RawKey(hashKey, sortKey))
+	o := op{name: name, rpc: idl.RPCGet, hash: idl.KeyHash(hashKey, sortKey), read: true}
+	key := idl.Blob(idl.RawKey(hashKey, sortKey))
 	if _, err := t.do(ctx, o, &key, &resp); err != nil {
 		return nil, err
 	}
@@ -93,8 +93,8 @@ func (t *Table) Del(ctx context.Context, hashKey, sortKey []byte) error {
 		return t.badArgument(name, err)
 	}
 	var resp idl.UpdateResponse
-	o := op{name: name, rpc: rpcRemove, hash: Hash(hashKey, sortKey), repeatable: true}
-	key := idl.Blob(RawKey(hashKey, sortKey))
+	o := op{name: name, rpc: idl.RPCRemove, hash: idl.KeyHash(hashKey, sortKey), repeatable: true}
+	key := idl.Blob(idl.RawKey(hashKey, sortKey))
 	if _, err := t.do(ctx, o, &key, &resp); err != nil {
 		return err
 	}
@@ -109,8 +109,8 @@ func (t *Table) TTL(ctx context.Context, hashKey, sortKey []byte) (time.Duration
 		return 0, t.badArgument(name, err)
 	}
 	var resp idl.TtlResponse
-	o := op{name: name, rpc: rpcTTL, hash: Hash(hashKey, sortKey), read: true}
-	key := idl.Blob(RawKey(hashKey, sortKey))
+	o := op{name: name, rpc: idl.RPCTtl, hash: idl.KeyHash(hashKey, sortKey), read: true}
+	key := idl.Blob(idl.RawKey(hashKey, sortKey))
 	if _, err := t.do(ctx, o, &key, &resp); err != nil {
 		return 0, err
 	}
@@ -151,7 +151,7 @@ func (t *Table) MultiSet(ctx context.Context, hashKey []byte, kvs []KeyValue, tt
 		req.Kvs[i] = idl.KeyValue{Key: kv.SortKey, Value: kv.Value}
 	}
 	var resp idl.UpdateResponse
-	o := op{name: name, rpc: rpcMultiPut, hash: multiHash(hashKey), repeatable: true}
+	o := op{name: name, rpc: idl.RPCMultiPut, hash: multiHash(hashKey), repeatable: true}
 	if _, err := t.do(ctx, o, &req, &resp); err != nil {
 		return err
 	}
@@ -159,7 +159,7 @@ func (t *Table) MultiSet(ctx context.Context, hashKey []byte, kvs []KeyValue, tt
 }
 
 // multiHash is the hash of operations on a whole hash key.
-func multiHash(hashKey []byte) uint64 { return Hash(hashKey, nil) }
+func multiHash(hashKey []byte) uint64 { return idl.KeyHash(hashKey, nil) }
 
 // MultiDel removes several records of one hash key, atomically, and returns how many sort keys
 // were given, whether or not they existed.
@@ -170,7 +170,7 @@ func (t *Table) MultiDel(ctx context.Context, hashKey []byte, sortKeys [][]byte)
 	}
 	req := idl.MultiRemoveRequest{HashKey: hashKey, SortKeys: sortKeys}
 	var resp idl.MultiRemoveResponse
-	o := op{name: name, rpc: rpcMultiRemove, hash: multiHash(hashKey), repeatable: true}
+	o := op{name: name, rpc: idl.RPCMultiRemove, hash: multiHash(hashKey), repeatable: true}
 	if _, err := t.do(ctx, o, &req, &resp); err != nil {
 		return 0, err
 	}
@@ -185,7 +185,7 @@ func (t *Table) SortKeyCount(ctx context.Context, hashKey []byte) (int64, error)
 		return 0, t.badArgument(name, err)
 	}
 	var resp idl.CountResponse
-	o := op{name: name, rpc: rpcSortKeyCount, hash: multiHash(hashKey), read: true}
+	o := op{name: name, rpc: idl.RPCSortkeyCount, hash: multiHash(hashKey), read: true}
 	key := idl.Blob(hashKey)
 	if _, err := t.do(ctx, o, &key, &resp); err != nil {
 		return 0, err
@@ -215,9 +215,9 @@ func (t *Table) Incr(ctx context.Context, hashKey, sortKey []byte, by int64, ttl
 	if ttl < 0 {
 		at = -1
 	}
-	req := idl.IncrRequest{Key: RawKey(hashKey, sortKey), Increment: by, ExpireTsSeconds: at}
+	req := idl.IncrRequest{Key: idl.RawKey(hashKey, sortKey), Increment: by, ExpireTsSeconds: at}
 	var resp idl.IncrResponse
-	if _, err := t.do(ctx, op{name: name, rpc: rpcIncr, hash: Hash(hashKey, sortKey)}, &req, &resp); err != nil {
+	if _, err := t.do(ctx, op{name: name, rpc: idl.RPCIncr, hash: idl.KeyHash(hashKey, sortKey)}, &req, &resp); err != nil {
 		return 0, err
 	}
 	return resp.NewValue, t.settle(ctx, name, resp.Error, resp.AppID, resp.PartitionIndex, resp.Decree, resp.Server)

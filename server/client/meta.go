@@ -213,7 +213,7 @@ func forwardAddress(code idl.ErrorCode, result idl.Decoder) idl.RPCAddress {
 func probeCall() *metaCall {
 	var resp idl.QueryCfgResponse
 	return &metaCall{
-		rpc: rpcQueryConfig, arg: &idl.QueryCfgRequest{}, result: &resp,
+		rpc: idl.RPCQueryConfig, arg: &idl.QueryCfgRequest{}, result: &resp,
 		verdict: func() (idl.ErrorCode, string) { return resp.Err, "" },
 	}
 }

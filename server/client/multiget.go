@@ -71,7 +71,7 @@ func (t *Table) multiGet(ctx context.Context, name string, hashKey []byte, req *
 	}
 	req.HashKey = hashKey
 	var resp idl.MultiGetResponse
-	if _, err := t.do(ctx, op{name: name, rpc: rpcMultiGet, hash: multiHash(hashKey), read: true}, req, &resp); err != nil {
+	if _, err := t.do(ctx, op{name: name, rpc: idl.RPCMultiGet, hash: multiHash(hashKey), read: true}, req, &resp); err != nil {
 		return nil, false, err
 	}
 	err := t.settle(ctx, name, resp.Error, resp.AppID, resp.PartitionIndex, -1, resp.Server)
@@ -108,7 +108,7 @@ func (t *Table) BatchGet(ctx context.Context, keys []Key) ([][]byte, error) {
 		if err := checkHashKey(k.HashKey); err != nil {
 			return nil, t.badArgument(name, err)
 		}
-		p := cfg.locate(Hash(k.HashKey, k.SortKey))
+		p := cfg.locate(idl.KeyHash(k.HashKey, k.SortKey))
 		groups[p] = append(groups[p], i)
 	}
 	var (
@@ -143,7 +143,7 @@ func (t *Table) batchGet(ctx context.Context, name string, keys []Key, group []i
 	}
 	first := keys[group[0]]
 	var resp idl.BatchGetResponse
-	o := op{name: name, rpc: rpcBatchGet, hash: Hash(first.HashKey, first.SortKey), read: true}
+	o := op{name: name, rpc: idl.RPCBatchGet, hash: idl.KeyHash(first.HashKey, first.SortKey), read: true}
 	if _, err := t.do(ctx, o, &req, &resp); err != nil {
 		return err
 	}
@@ -156,10 +156,10 @@ func (t *Table) batchGet(ctx context.Context, name string, keys []Key, group []i
 		if v == nil {
 			v = []byte{}
 		}
-		found[string(RawKey(d.HashKey, d.SortKey))] = v
+		found[string(idl.RawKey(d.HashKey, d.SortKey))] = v
 	}
 	for _, k := range group {
-		values[k] = found[string(RawKey(keys[k].HashKey, keys[k].SortKey))]
+		values[k] = found[string(idl.RawKey(keys[k].HashKey, keys[k].SortKey))]
 	}
 	return nil
 }

@@ -14,7 +14,7 @@ import (
 // repeating.
 func (c *Cluster) RemoteCommand(ctx context.Context, addr idl.RPCAddress, cmd string, args ...string) (string, error) {
 	var text idl.String
-	err := c.direct(ctx, "run "+cmd, addr, rpcRemoteCommand, &idl.Command{Cmd: cmd, Arguments: args}, &text, false)
+	err := c.direct(ctx, "run "+cmd, addr, idl.RPCCliCliCall, &idl.Command{Cmd: cmd, Arguments: args}, &text, false)
 	return string(text), err
 }
 
@@ -22,7 +22,7 @@ func (c *Cluster) RemoteCommand(ctx context.Context, addr idl.RPCAddress, cmd st
 // this protocol need not offer it; they answer idl.ErrHandlerNotFound then.
 func (c *Cluster) DiskInfo(ctx context.Context, addr idl.RPCAddress) (*idl.QueryDiskInfoResponse, error) {
 	var resp idl.QueryDiskInfoResponse
-	err := c.direct(ctx, "query disks", addr, rpcQueryDiskInfo, &idl.QueryDiskInfoRequest{Node1: addr}, &resp, true)
+	err := c.direct(ctx, "query disks", addr, idl.RPCQueryDiskInfo, &idl.QueryDiskInfoRequest{Node1: addr}, &resp, true)
 	if err == nil && !resp.Err.OK() {
 		err = &Error{Op: "query disks", Server: addr.String(), Code: resp.Err}
 	}

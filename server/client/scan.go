@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"time"
@@ -75,14 +76,14 @@ func (t *Table) HashScan(hashKey, start, stop []byte, o ScanOptions) *Scanner {
 		s.err = t.badArgument("hash_scan", err)
 		return s
 	}
-	s.start = RawKey(hashKey, start)
+	s.start = idl.RawKey(hashKey, start)
 	if len(stop) > 0 {
-		s.stop = RawKey(hashKey, stop)
+		s.stop = idl.RawKey(hashKey, stop)
 	} else {
-		s.stop, s.stopClosed = nextKey(RawKey(hashKey, nil)), false
+		s.stop, s.stopClosed = idl.NextKey(idl.RawKey(hashKey, nil)), false
 	}
 	if p := o.SortKeys.Pattern; o.SortKeys.Type == idl.FtMatchPrefix && len(p) > 0 {
-		s.narrow(RawKey(hashKey, p))
+		s.narrow(idl.RawKey(hashKey, p))
 	}
 	if c := bytes.Compare(s.start, s.stop); c > 0 || c == 0 && (s.startOpen || !s.stopClosed) {
 		s.done = true // the server need not be asked for an empty range
@@ -95,7 +96,7 @@ func (s *Scanner) narrow(prefix []byte) {
 	if bytes.Compare(prefix, s.start) > 0 {
 		s.start, s.startOpen = prefix, false
 	}
-	if next := nextKey(prefix); next != nil && bytes.Compare(next, s.stop) <= 0 {
+	if next := idl.NextKey(prefix); next != nil && bytes.Compare(next, s.stop) <= 0 {
 		s.stop, s.stopClosed = next, false
 	}
 }
@@ -112,11 +113,11 @@ func (t *Table) FullScan(ctx context.Context, max int, o ScanOptions) ([]*Scanne
 		max = n
 	}
 	all := make([]*Scanner, max)
-	for i, p := range partitions(n) {
+	for i := range n {
 		if i < max {
 			all[i] = t.partitionScanner(n, o)
 		}
-		all[i%max].ids = append(all[i%max].ids, p)
+		all[i%max].ids = append(all[i%max].ids, i)
 	}
 	return all, nil
 }
@@ -200,7 +201,7 @@ func (s *Scanner) Close() {
 	if !s.server.IsZero() && s.contextID != scanCompleted {
 		if r := s.t.cached.Load(); r != nil {
 			s.t.c.peers.Go(s.server, wire.Call{
-				Name: rpcClearScanner, GPID: idl.GPID{AppID: r.appID, PartitionIndex: int32(s.index(r))},
+				Name: idl.RPCClearScanner, GPID: idl.GPID{AppID: r.appID, PartitionIndex: int32(s.index(r))},
 				PartitionHash: s.partitionHash(), Arg: idl.I64(s.contextID),
 			}, time.Second, nil)
 		}
@@ -246,15 +247,15 @@ func (s *Scanner) fetch(ctx context.Context) (int, error) {
 		}
 		if lost {
 			s.server = 0
-			if s.o.CountOnly && s.counted > 0 {
-				// There is no last key to go on from: this partition is counted again.
-				n := s.counted
-				s.counted = 0
-				return -n, nil
-			}
 		}
 	}
 	if s.server.IsZero() {
+		if s.o.CountOnly && s.counted > 0 {
+			// There is no last key to go on from: this partition is counted again.
+			n := s.counted
+			s.counted = 0
+			return -n, nil
+		}
 		if err := s.open(ctx, &resp); err != nil {
 			return 0, err
 		}
@@ -275,7 +276,7 @@ func (s *Scanner) op(rpc string) op {
 
 // resume asks for the next batch of an open scan. lost means that the position is gone.
 func (s *Scanner) resume(ctx context.Context, resp *idl.ScanResponse) (lost bool, err error) {
-	o := s.op(rpcScan)
+	o := s.op(idl.RPCScan)
 	o.only, o.single = s.server, true
 	_, err = s.t.do(ctx, o, &idl.ScanRequest{ContextID: s.contextID}, resp)
 	if err == nil {
@@ -314,7 +315,7 @@ func (s *Scanner) open(ctx context.Context, resp *idl.ScanResponse) error {
 	if s.o.CountOnly {
 		req.OnlyReturnCount = &yes
 	}
-	addr, err := s.t.do(ctx, s.op(rpcGetScanner), &req, resp)
+	addr, err := s.t.do(ctx, s.op(idl.RPCGetScanner), &req, resp)
 	if err != nil {
 		if ctx.Err() != nil {
 			return err
@@ -349,9 +350,10 @@ func (s *Scanner) take(ctx context.Context, resp *idl.ScanResponse) (int, error)
 	gpid := idl.GPID{AppID: resp.AppID, PartitionIndex: resp.PartitionIndex}
 	s.page = make([]Record, 0, len(resp.Kvs))
 	for _, kv := range resp.Kvs {
-		hk, sk, err := SplitKey(kv.Key)
-		if err != nil {
-			return 0, s.failed(&Error{Op: s.name(), Table: s.t.name, GPID: gpid, Server: resp.Server, Code: idl.ErrInvalidData, Err: err})
+		hk, sk, ok := idl.SplitRawKey(kv.Key)
+		if !ok {
+			return 0, s.failed(&Error{Op: s.name(), Table: s.t.name, GPID: gpid, Server: resp.Server, Code: idl.ErrInvalidData,
+				Err: fmt.Errorf("record with the malformed key %q", kv.Key)})
 		}
 		r := Record{HashKey: hk, SortKey: sk, Value: kv.Value, GPID: gpid, Server: resp.Server}
 		if kv.ExpireTsSeconds != nil {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,7 +72,7 @@ func (t *Table) Route(ctx context.Context, hashKey, sortKey []byte) (Route, erro
 	if err != nil {
 		return Route{}, t.configError("locate", err)
 	}
-	h := Hash(hashKey, sortKey)
+	h := idl.KeyHash(hashKey, sortKey)
 	i := r.locate(h)
 	return Route{h, idl.GPID{AppID: r.appID, PartitionIndex: int32(i)}, len(r.parts), r.parts[i].primary}, nil
 }
@@ -268,7 +267,8 @@ func (t *Table) do(ctx context.Context, o op, arg idl.Value, result idl.Decoder)
 			return 0, &Error{Op: o.name, Table: t.name, GPID: gpid, Server: o.only.String(), Code: idl.ErrInvalidState, Err: errMoved}
 		} else {
 			limit := deadline
-			if o.read {
+			repeatable := o.read || o.repeatable && t.c.opts.RetryAmbiguousWrites
+			if repeatable {
 				limit = halfway(deadline)
 			}
 			err = t.c.peers.Call(&until{ctx, limit}, addr, wire.Call{
@@ -283,8 +283,7 @@ func (t *Table) do(ctx context.Context, o op, arg idl.Value, result idl.Decoder)
 			if f.refresh {
 				t.refresh(cfg)
 			}
-			again := f.transient && !o.single &&
-				(o.read || f.notExecuted || o.repeatable && t.c.opts.RetryAmbiguousWrites)
+			again := f.transient && !o.single && (repeatable || f.notExecuted)
 			if !again {
 				last.Attempts = attempt
 				return 0, last
@@ -334,17 +333,8 @@ func transientConfig(err error) bool {
 	return false
 }
 
-// halfway gives one attempt of a read half of the time left, but at least a fifth of a second.
+// halfway gives one attempt of what may be repeated half of the time left, but at least a fifth of a second.
 func halfway(deadline time.Time) time.Time {
 	left := time.Until(deadline)
 	return earlier(deadline, time.Now().Add(max(left/2, 200*time.Millisecond)))
-}
-
-// partitions returns the indexes 0 to n-1.
-func partitions(n int) []int {
-	all := make([]int, n)
-	for i := range all {
-		all[i] = i
-	}
-	return slices.Clip(all)
 }
