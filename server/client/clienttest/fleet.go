@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"sync"
 	"testing"
 
@@ -42,6 +43,8 @@ type Fleet struct {
 	Proposals  []idl.ConfigurationBalancerRequest // received so far
 	// Command answers remote commands; nil: every command is unknown.
 	Command func(server, cmd string, args []string) string
+	// Disks answers the question for disks by server; nil: servers do not know the question.
+	Disks map[string][]idl.DiskInfo
 	// Intercept sees each request first and answers it itself when it returns true. It is called
 	// without the lock.
 	Intercept func(server string, r *wire.Request) bool
@@ -50,8 +53,13 @@ type Fleet struct {
 	data     map[idl.GPID]*partition
 	scanners map[int64]*scanner
 	nextScan int64
-	servers  map[string]*wire.Server
+	servers  map[string]running
 	wg       sync.WaitGroup
+}
+
+type running struct {
+	server *wire.Server
+	ln     net.Listener
 }
 
 // New starts a fleet whose servers listen on the given addresses. It is stopped when the test
@@ -61,7 +69,7 @@ func New(t testing.TB, metas, nodes []string) *Fleet {
 		Net: memnet.New(), Metas: metas, Nodes: nodes, Level: idl.FlSteady,
 		Dead: map[string]bool{}, Configs: map[int32][]idl.PartitionConfiguration{},
 		calls: map[string]int{}, data: map[idl.GPID]*partition{}, scanners: map[int64]*scanner{},
-		nextScan: 1, servers: map[string]*wire.Server{},
+		nextScan: 1, servers: map[string]running{},
 	}
 	for _, addr := range metas {
 		f.StartServer(t, addr)
@@ -104,6 +112,13 @@ func (f *Fleet) StartServer(t testing.TB, addr string) {
 	} else {
 		f.dataHandlers(addr, handle)
 	}
+	handle(idl.RPCQueryDiskInfo, func(r *wire.Request) {
+		if f.Disks == nil {
+			r.ReplyError(idl.ErrHandlerNotFound)
+			return
+		}
+		r.Reply(&idl.QueryDiskInfoResponse{Err: idl.ErrOK, DiskInfos: f.Disks[addr]})
+	})
 	handle(idl.RPCCliCliCall, func(r *wire.Request) {
 		var c idl.Command
 		if err := r.Decode(&c); err != nil {
@@ -117,7 +132,7 @@ func (f *Fleet) StartServer(t testing.TB, addr string) {
 		r.Reply(idl.String(text))
 	})
 	f.Lock()
-	f.servers[addr] = s
+	f.servers[addr] = running{s, ln}
 	f.Unlock()
 	f.wg.Go(func() { s.Serve(ln) })
 }
@@ -125,11 +140,12 @@ func (f *Fleet) StartServer(t testing.TB, addr string) {
 // StopServer closes the server of that address and its connections.
 func (f *Fleet) StopServer(addr string) {
 	f.Lock()
-	s := f.servers[addr]
+	s, ok := f.servers[addr]
 	delete(f.servers, addr)
 	f.Unlock()
-	if s != nil {
-		s.Close()
+	if ok {
+		s.ln.Close() // which Serve may not have taken over yet
+		s.server.Close()
 	}
 }
 
