@@ -5,6 +5,7 @@ package engine
 import (
 	"bufio"
 	"encoding/json"
+	"math/rand/v2"
 	"os"
 	"testing"
 
@@ -280,5 +281,45 @@ func TestGolden(t *testing.T) {
 				require.NoError(t, r.Flush())
 			}
 		}
+	}
+}
+
+// TestGoldenMerged plays the writes of the golden file merged into mutations of several writes.
+// Every answer and the final state must be as if each had come alone.
+func TestGoldenMerged(t *testing.T) {
+	alone, merged := goldenRigs(t), goldenRigs(t)
+	lines := readGolden(t)
+	rng := rand.New(rand.NewPCG(1, 2))
+	var waiting [4][]int
+	flush := func(p int) {
+		if len(waiting[p]) == 0 {
+			return
+		}
+		var ws []write
+		for _, i := range waiting[p] {
+			ws = append(ws, *lines[i].Q.write())
+		}
+		for k, v := range merged[p].mutateAt(start, ws...) {
+			i := waiting[p][k]
+			if diff := cmp.Diff(lines[i].A, replyOf(v), cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("line %d: (-golden +got)\n%s", i+2, diff)
+			}
+		}
+		waiting[p] = nil
+	}
+	for i, l := range lines {
+		w, p := l.Q.write(), l.Q.partition()
+		if w == nil {
+			continue
+		}
+		alone[p].do(w.code, w.arg)
+		waiting[p] = append(waiting[p], i)
+		if rng.IntN(6) == 0 {
+			flush(p)
+		}
+	}
+	for p := range merged {
+		flush(p)
+		require.Equal(t, dump(t, alone[p].DB), dump(t, merged[p].DB))
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -198,3 +199,15 @@ func (r rig) getValue(h, s string) (string, bool) {
 }
 
 func rawKey(h, s string) []byte { return appendKey(nil, []byte(h), []byte(s))[1:] }
+
+// dump returns all records of the client as they are stored.
+func dump(t testing.TB, d *DB) map[string]string {
+	it, err := d.pdb.NewIter(&pebble.IterOptions{LowerBound: dataStart, UpperBound: dataEnd})
+	require.NoError(t, err)
+	m := map[string]string{}
+	for it.First(); it.Valid(); it.Next() {
+		m[string(it.Key()[1:])] = string(it.Value())
+	}
+	require.NoError(t, it.Close())
+	return m
+}

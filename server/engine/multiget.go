@@ -94,8 +94,8 @@ func (r *sortRange) empty() bool {
 // multiGetRange collects a range of sort keys, from its end when q.Reverse is set.
 //
 // The answer is incomplete when a limit ended the reading while a record was left. Clients see
-// which record counts: reading forward, any of the same hash key, also beyond the range asked
-// for; in reverse, any record before it in the partition.
+// which record counts: any that follows inside the hash key, also beyond the range asked for,
+// unless the far end of the range was itself a record that has been read.
 func (d *DB) multiGetRange(s *scratch, q *idl.MultiGetRequest) int32 {
 	rng := rangeOf(s, q)
 	if rng.empty() {
@@ -111,7 +111,7 @@ func (d *DB) multiGetRange(s *scratch, q *idl.MultiGetRequest) int32 {
 
 	lower, upper := rng.start, next(appendKey(nil, q.HashKey, nil))
 	if q.Reverse {
-		lower, upper = dataStart, rng.stop
+		lower, upper = appendKey(nil, q.HashKey, nil), rng.stop
 		if rng.stopIncl {
 			upper = successor(upper)
 		}
@@ -136,7 +136,8 @@ func (d *DB) multiGetRange(s *scratch, q *idl.MultiGetRequest) int32 {
 			status = idl.StatusIncomplete
 			break
 		}
-		if !rng.reaches(it.Key(), q.Reverse) {
+		left := rng.left(it.Key(), q.Reverse)
+		if left < 0 || (left == 0 && !rng.endIncl(q.Reverse)) {
 			break
 		}
 		l.iterations++
@@ -146,15 +147,17 @@ func (d *DB) multiGetRange(s *scratch, q *idl.MultiGetRequest) int32 {
 		}
 		sortKey := it.Key()[prefix:]
 		expireTS, data, ok := splitValue(v)
-		if !ok || expired(expireTS, now) || !matches(q.SortKeyFilterType, q.SortKeyFilterPattern, sortKey) {
-			continue
+		if ok && !expired(expireTS, now) && matches(q.SortKeyFilterType, q.SortKeyFilterPattern, sortKey) {
+			kv := idl.KeyValue{Key: s.keep(sortKey)}
+			if !q.NoValue {
+				kv.Value = s.keep(data)
+			}
+			size += int64(len(kv.Key) + len(kv.Value))
+			s.kvs = append(s.kvs, kv)
 		}
-		kv := idl.KeyValue{Key: s.keep(sortKey)}
-		if !q.NoValue {
-			kv.Value = s.keep(data)
+		if left == 0 {
+			break
 		}
-		size += int64(len(kv.Key) + len(kv.Value))
-		s.kvs = append(s.kvs, kv)
 	}
 	if err := it.Close(); err != nil {
 		return d.readStatus(err)
@@ -165,13 +168,19 @@ func (d *DB) multiGetRange(s *scratch, q *idl.MultiGetRequest) int32 {
 	return status
 }
 
-// reaches reports whether key, met while reading forward or in reverse, lies before the far end
-// of the range.
-func (r *sortRange) reaches(key []byte, reverse bool) bool {
+// left says whether key, met while reading forward or in reverse, lies before (1), at (0) or
+// beyond (-1) the far end of the range.
+func (r *sortRange) left(key []byte, reverse bool) int {
 	if reverse {
-		c := bytes.Compare(key, r.start)
-		return c > 0 || (c == 0 && r.startIncl)
+		return bytes.Compare(key, r.start)
 	}
-	c := bytes.Compare(key, r.stop)
-	return c < 0 || (c == 0 && r.stopIncl)
+	return bytes.Compare(r.stop, key)
+}
+
+// endIncl reports whether the far end belongs to the range.
+func (r *sortRange) endIncl(reverse bool) bool {
+	if reverse {
+		return r.startIncl
+	}
+	return r.stopIncl
 }
