@@ -56,12 +56,12 @@ func Inspect(fs vfs.FS, dir string) (decree int64, err error) {
 		EventListener: &pebble.EventListener{
 			DataCorruption: func(pebble.DataCorruptionInfo) {},
 		},
-		ErrorIfNotExists: true,
+	}
+	if found, err := pebble.Peek(dir, fs); err == nil && !found.Exists {
+		err := &CorruptError{Dir: dir, Err: errors.New("no checkpoint there")}
+		return 0, fmt.Errorf("inspect checkpoint %s: %w", dir, err)
 	}
 	p, err := pebble.Open(dir, o)
-	if errors.Is(err, pebble.ErrDBDoesNotExist) {
-		err = &CorruptError{Dir: dir, Err: err}
-	}
 	if err != nil {
 		return 0, fmt.Errorf("inspect checkpoint %s: %w", dir, classify(dir, err))
 	}

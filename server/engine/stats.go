@@ -90,19 +90,21 @@ func (d *DB) EstimateKeys() (int64, error) {
 			return 0, fmt.Errorf("estimate keys of replica %s: %w", d.opts.GPID, classify(d.dir, err))
 		}
 		e.version, e.tables = version, 0
+		haveTables := false
 		for _, tables := range levels {
 			for i := range tables {
 				p := tables[i].Properties
 				e.tables += int64(p.NumEntries) - 2*int64(p.NumDeletions)
-				// The decree is in every table that reaches down to the meta keys, the
-				// version in one.
+				// The meta keys come first: the decree in every table that reaches down
+				// to them, the version in one.
 				if bytes.Equal(tables[i].Smallest.UserKey, metaDecree) {
 					e.tables--
 				}
-				if bytes.Equal(tables[i].Largest.UserKey, metaVersion) {
-					e.tables--
-				}
 			}
+			haveTables = haveTables || len(tables) > 0
+		}
+		if haveTables {
+			e.tables--
 		}
 	}
 	return max(e.tables+e.flushing.Load()+e.unflushed.Load(), 0), nil
