@@ -67,6 +67,7 @@ type Log struct {
 	size     int64 // valid bytes of all segments
 	nextIdx  int64
 	nextOff  int64 // offset in the log of the next byte
+	passed   int64 // while opening: highest decree passed to replay and not voided
 	buf      []byte
 }
 

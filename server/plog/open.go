@@ -27,11 +27,13 @@ func Open(o Options, from int64, replay func(Entry) error) (*Log, error) {
 }
 
 func (l *Log) open(from int64, replay func(Entry) error) error {
-	if err := l.o.FS.MkdirAll(l.o.Dir, 0o755); err != nil {
-		return fmt.Errorf("create directory of the private log: %w", err)
-	}
-	if err := syncDir(l.o.FS, l.o.FS.PathDir(l.o.Dir)); err != nil {
-		return err
+	if _, err := l.o.FS.Stat(l.o.Dir); err != nil {
+		if err := l.o.FS.MkdirAll(l.o.Dir, 0o755); err != nil {
+			return fmt.Errorf("create directory of the private log: %w", err)
+		}
+		if err := syncDir(l.o.FS, l.o.FS.PathDir(l.o.Dir)); err != nil {
+			return err
+		}
 	}
 	all, err := l.list()
 	if err != nil {
@@ -199,7 +201,7 @@ func (l *Log) replaySegment(s *segment, last bool, from int64, replay func(Entry
 	}
 	defer f.Close()
 
-	passed := l.replayed
+	passed := l.passed
 	s.first, s.backs, s.marks = 0, nil, nil
 	pass := func(h recordHeader) bool { return replay != nil && (h.decree > from || h.decree <= passed) }
 	end, problem, err := scanRecords(f, s, segmentHeaderSize, pass,
@@ -208,7 +210,11 @@ func (l *Log) replaySegment(s *segment, last bool, from int64, replay func(Entry
 			if !pass(h) {
 				return nil
 			}
-			passed = max(passed, h.decree)
+			if h.decree > from {
+				passed = max(passed, h.decree)
+			} else {
+				passed = 0
+			}
 			if err := replay(Entry{Ballot: h.ballot, Decree: h.decree, Data: data}); err != nil {
 				return fmt.Errorf("replay private log %s at offset %d, decree %d: %w", l.path(s.name), offset, h.decree, err)
 			}
@@ -217,7 +223,7 @@ func (l *Log) replaySegment(s *segment, last bool, from int64, replay func(Entry
 	if err != nil {
 		return err
 	}
-	l.replayed = passed
+	l.passed = passed
 	s.indexed = true
 	if problem != "" {
 		if !last {

@@ -121,6 +121,7 @@ func (s *segment) decodeHeader(b []byte) (problem string) {
 	s.before.first = int64(binary.BigEndian.Uint64(b[32:]))
 	s.before.last = int64(binary.BigEndian.Uint64(b[40:]))
 	s.before.max = int64(binary.BigEndian.Uint64(b[48:]))
+	s.max = s.before.max
 	return ""
 }
 
