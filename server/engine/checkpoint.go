@@ -57,9 +57,12 @@ func Inspect(fs vfs.FS, dir string) (decree int64, err error) {
 			DataCorruption: func(pebble.DataCorruptionInfo) {},
 		},
 	}
-	if found, err := pebble.Peek(dir, fs); err == nil && !found.Exists {
-		err := &CorruptError{Dir: dir, Err: errors.New("no checkpoint there")}
-		return 0, fmt.Errorf("inspect checkpoint %s: %w", dir, err)
+	desc, err := pebble.Peek(dir, fs)
+	if err == nil && !desc.Exists {
+		err = &CorruptError{Dir: dir, Err: errors.New("no checkpoint there")}
+	}
+	if err != nil {
+		return 0, fmt.Errorf("inspect checkpoint %s: %w", dir, classify(dir, err))
 	}
 	p, err := pebble.Open(dir, o)
 	if err != nil {

@@ -26,14 +26,12 @@ type DB struct {
 	life   sync.RWMutex
 	closed bool
 
-	closing   chan struct{} // closed when Close begins
-	failed    chan struct{} // closed when failure is set
-	failOnce  sync.Once
-	failure   atomic.Pointer[error]
-	applied   atomic.Int64
-	durable   atomic.Int64 // as of the last look
-	flushes   atomic.Int64 // finished
-	seenFlush atomic.Int64 // value of flushes at the last look at durable
+	closing  chan struct{} // closed when Close begins
+	failed   chan struct{} // closed when failure is set
+	failOnce sync.Once
+	failure  atomic.Pointer[error]
+	applied  atomic.Int64
+	durable  atomic.Int64 // as of the last look
 
 	settingsMu sync.Mutex // serializes changes of settings
 	settings   atomic.Pointer[settings]
@@ -158,7 +156,7 @@ func readDecree(p *pebble.DB, o *pebble.IterOptions) (decree int64, found bool, 
 func (d *DB) Applied() int64 { return d.applied.Load() }
 
 // Durable is the decree that will be found again after a crash at this moment: everything up to
-// it has been flushed.
+// it has been flushed. It costs a read.
 func (d *DB) Durable() int64 {
 	if !d.enter() {
 		return d.durable.Load()
@@ -169,19 +167,13 @@ func (d *DB) Durable() int64 {
 
 // lookDurable is Durable for callers that have entered.
 func (d *DB) lookDurable() int64 {
-	n := d.flushes.Load()
-	if n == d.seenFlush.Load() {
-		return d.durable.Load()
-	}
 	decree, found, err := readDecree(d.pdb, &pebble.IterOptions{OnlyReadGuaranteedDurable: true})
 	if err != nil {
 		d.fail(fmt.Errorf("read the durable decree: %w", err))
-		return d.durable.Load()
 	}
 	if found {
 		raise(&d.durable, decree)
 	}
-	raise(&d.seenFlush, n)
 	return d.durable.Load()
 }
 

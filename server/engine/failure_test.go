@@ -39,8 +39,8 @@ func overwrite(t *testing.T, fs vfs.FS, path string, junk func([]byte)) {
 	info, err := f.Stat()
 	require.NoError(t, err)
 	b := make([]byte, info.Size())
-	_, err = f.ReadAt(b, 0)
-	require.NoError(t, err)
+	n, err := f.ReadAt(b, 0)
+	require.Equal(t, len(b), n, "%v", err)
 	require.NoError(t, f.Close())
 	junk(b)
 	w, err := fs.Create(path, vfs.WriteCategoryUnspecified)
@@ -63,25 +63,19 @@ func written(t *testing.T) Options {
 }
 
 func TestOpenDamagedFiles(t *testing.T) {
-	find := func(o Options, part string) string {
-		names, err := o.FS.List("replica/data/rdb")
+	manifest := func(o Options) string {
+		found, err := pebble.Peek("replica/data/rdb", o.FS)
 		require.NoError(t, err)
-		for _, n := range names {
-			if strings.Contains(n, part) {
-				return n
-			}
-		}
-		t.Fatalf("no %s", part)
-		return ""
+		return found.ManifestFilename
 	}
 	for _, c := range []struct {
 		name   string
 		damage func(o Options)
 	}{
 		{"table missing", func(o Options) { removeOne(t, o.FS, "replica/data/rdb", ".sst") }},
-		{"manifest missing", func(o Options) { removeOne(t, o.FS, "replica/data/rdb", "MANIFEST") }},
+		{"manifest missing", func(o Options) { require.NoError(t, o.FS.Remove(manifest(o))) }},
 		{"manifest junk", func(o Options) {
-			overwrite(t, o.FS, "replica/data/rdb/"+find(o, "MANIFEST"), func(b []byte) {
+			overwrite(t, o.FS, manifest(o), func(b []byte) {
 				for i := range b[:len(b)/2] {
 					b[i] ^= 0x5a
 				}

@@ -43,7 +43,6 @@ func (d *DB) listener() *pebble.EventListener {
 			d.flushing.Store(0)
 			d.entries.flushing.Store(0)
 			d.stats.flushes.Add(1)
-			d.flushes.Add(1)
 			select {
 			case d.flushed <- struct{}{}:
 			default:
