@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package step
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pegasus-ops/pegasus-ops/inventory"
+	"github.com/pegasus-ops/pegasus-ops/ops/host"
+	"github.com/pegasus-ops/pegasus-ops/ops/plan"
+)
+
+// Gather reads the facts about hosts and cluster, hosts in parallel. Nothing is
+// changed. A host that cannot be read is an error, for a plan without its facts
+// could do anything to it; all such errors are reported together.
+func Gather(ctx context.Context, e *Env, parallel int) (plan.Facts, error) {
+	facts := plan.Facts{Hosts: map[string]plan.HostFacts{}}
+	var mu sync.Mutex
+	var failed []error
+	var g errgroup.Group
+	g.SetLimit(max(1, parallel))
+	for _, h := range e.Cluster.Hosts {
+		g.Go(func() error {
+			f, err := gatherHost(ctx, e, h)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				failed = append(failed, err)
+			}
+			facts.Hosts[h.Name] = f
+			return nil
+		})
+	}
+	_ = g.Wait() // errors are in failed
+	if err := errors.Join(failed...); err != nil {
+		return plan.Facts{}, fmt.Errorf("read the state of the hosts: %w", err)
+	}
+	if anyMeta(e.Cluster, facts) {
+		if f, err := e.facts(ctx); err == nil {
+			facts.Cluster = &f
+		}
+	}
+	return facts, ctx.Err()
+}
+
+// anyMeta says whether there is anybody to ask about the cluster.
+func anyMeta(c *inventory.Cluster, f plan.Facts) bool {
+	for _, m := range c.Metas {
+		if f.Running(m) {
+			return true
+		}
+	}
+	return false
+}
+
+func gatherHost(ctx context.Context, e *Env, of *inventory.Host) (plan.HostFacts, error) {
+	h := e.Hosts[of.Name]
+	f := plan.HostFacts{Dirs: map[string]plan.DirFacts{}, Instances: map[string]plan.InstanceFacts{}}
+	if h == nil {
+		return f, fmt.Errorf("no connection to host %s", of.Name)
+	}
+	var err error
+	for _, dir := range plan.Dirs(e.Cluster, of) {
+		if f.Dirs[dir], err = lookAtDir(ctx, h, dir); err != nil {
+			return f, err
+		}
+	}
+	if f.Packages, err = lookAtPackages(ctx, h, e.Cluster.PackagesDir()); err != nil {
+		return f, err
+	}
+	for _, i := range e.Cluster.OnHost(of) {
+		if f.Instances[i.ID()], err = lookAtInstance(ctx, h, i); err != nil {
+			return f, err
+		}
+	}
+	return f, nil
+}
+
+func lookAtInstance(ctx context.Context, h host.Host, i *inventory.Instance) (plan.InstanceFacts, error) {
+	var f plan.InstanceFacts
+	config, err := host.ReadFile(ctx, h, i.ConfigFile())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return f, err
+	}
+	f.Config = string(config)
+	target, err := h.ReadLink(ctx, i.Current())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return f, err
+	}
+	if target != "" {
+		f.Package = path.Base(target)
+	}
+	p, err := h.Find(ctx, Daemon(i))
+	if err != nil {
+		return f, err
+	}
+	if p != nil {
+		f.Process = &plan.ProcessFacts{PID: p.PID, Since: p.Since, Config: p.Labels[labelConfig], Package: p.Labels[labelPackage]}
+	} else {
+		f.PortTaken = Listens(ctx, i.Address())
+	}
+	return f, nil
+}
