@@ -97,7 +97,7 @@ func (d *DB) waitForRoom() error {
 // cannot miss the flush that the commit may set off.
 func (d *DB) noteWritten(n int64) {
 	d.dirty.Add(n)
-	if d.shared.dirty.Add(n) > d.shared.opts.MemTableBytes {
+	if d.shared.dirty.Add(n) > d.shared.maxDirty {
 		d.shared.poke()
 	}
 }

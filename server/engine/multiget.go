@@ -74,7 +74,8 @@ func rangeOf(s *scratch, q *idl.MultiGetRequest) sortRange {
 		r.stop = appendKey(s.end[:0], q.HashKey, q.StopSortkey)
 	}
 	if q.SortKeyFilterType == idl.FtMatchPrefix && len(q.SortKeyFilterPattern) > 0 {
-		first := appendKey(nil, q.HashKey, q.SortKeyFilterPattern)
+		s.aux = appendKey(s.aux[:0], q.HashKey, q.SortKeyFilterPattern)
+		first := s.aux
 		if bytes.Compare(first, r.start) > 0 {
 			r.start, r.startIncl = append(r.start[:0], first...), true
 		}
@@ -109,14 +110,18 @@ func (d *DB) multiGetRange(s *scratch, q *idl.MultiGetRequest) int32 {
 		maxSize = min(maxSize, int64(q.MaxKvSize))
 	}
 
-	lower, upper := rng.start, next(appendKey(nil, q.HashKey, nil))
+	s.aux = appendKey(s.aux[:0], q.HashKey, nil)
+	var lower, upper []byte
 	if q.Reverse {
-		lower, upper = appendKey(nil, q.HashKey, nil), rng.stop
+		lower, upper = s.aux, rng.stop
 		if rng.stopIncl {
 			upper = successor(upper)
 		}
-	} else if !rng.startIncl {
-		lower = successor(lower)
+	} else {
+		lower, upper = rng.start, next(s.aux)
+		if !rng.startIncl {
+			lower = successor(lower)
+		}
 	}
 	it, err := d.newIter(s, lower, upper)
 	if err != nil {

@@ -74,6 +74,10 @@ func (o *Options) setDefaults() {
 // filterBits is what a Bloom filter costs a key: 10 bits make about 1 % false positives.
 const filterBits = 10
 
+// indexBlockSize lets all but the largest tables do with one level of index, which saves a
+// point read a block.
+const indexBlockSize = 256 << 10
+
 // pebbleOptions are made for many small instances in one process: everything that costs memory
 // or threads is shared or bounded by Shared, and what remains of an idle instance is a memtable
 // of 256 KiB that grows only under load.
@@ -105,6 +109,7 @@ func (s *Shared) pebbleOptions(fs vfs.FS, log pebble.Logger) *pebble.Options {
 	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(filterBits)
+		o.Levels[i].IndexBlockSize = indexBlockSize
 	}
 	o.Experimental.CompactionScheduler = &compactionGate{shared: s}
 	return o

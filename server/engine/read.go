@@ -76,6 +76,7 @@ func (d *DB) Read(name string, arg []byte, out Replier) {
 // scratch is what a read needs for a moment: buffers and response structs.
 type scratch struct {
 	key, end []byte
+	aux      []byte
 	arena    []byte // copies of keys and values of the answer
 	kvs      []idl.KeyValue
 	data     []idl.FullData

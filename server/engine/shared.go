@@ -12,12 +12,15 @@ import (
 
 // SharedOptions size what all replicas of a process use together. Zero values mean the default.
 type SharedOptions struct {
-	// CacheBytes is the size of the block cache. Default 32 MiB.
+	// CacheBytes is the size of the block cache. Default 24 MiB.
 	CacheBytes int64
-	// MemTableBytes is how much unflushed data all replicas together may hold before the one
-	// with the most is flushed. Default 32 MiB.
+	// MemTableBytes is the memory for memtables. A busy replica has two of MemTableSize, of
+	// which one is filled while the other is flushed or waits to be filled again. When half of
+	// MemTableBytes is filled, the fullest replica is flushed. Memtables beyond it are taken out
+	// of CacheBytes. Default 48 MiB.
 	MemTableBytes int64
-	// MemTableSize is the largest memtable of one replica. Default 4 MiB.
+	// MemTableSize is the largest memtable of one replica. An idle replica has one of 256 KiB.
+	// Default 2 MiB.
 	MemTableSize int64
 	// OpenFiles bounds the table files kept open. Default 4096.
 	OpenFiles int
@@ -28,13 +31,13 @@ type SharedOptions struct {
 
 func (o *SharedOptions) setDefaults() {
 	if o.CacheBytes <= 0 {
-		o.CacheBytes = 32 << 20
+		o.CacheBytes = 24 << 20
 	}
 	if o.MemTableBytes <= 0 {
-		o.MemTableBytes = 32 << 20
+		o.MemTableBytes = 48 << 20
 	}
 	if o.MemTableSize <= 0 {
-		o.MemTableSize = 4 << 20
+		o.MemTableSize = 2 << 20
 	}
 	if o.OpenFiles <= 0 {
 		o.OpenFiles = 4096
@@ -52,8 +55,10 @@ type Shared struct {
 	cache *pebble.Cache
 	files *pebble.FileCache
 
-	// dirty estimates the bytes in the mutable memtables of all DBs.
-	dirty atomic.Int64
+	// dirty estimates the bytes in the mutable memtables of all DBs; above maxDirty one is
+	// flushed.
+	dirty    atomic.Int64
+	maxDirty int64
 
 	mu         sync.Mutex
 	dbs        map[*DB]struct{}
@@ -76,9 +81,12 @@ func NewShared(o SharedOptions) *Shared {
 		// Pebble books memtables against the cache, so their share comes on top.
 		cache: pebble.NewCache(o.CacheBytes + o.MemTableBytes),
 		dbs:   make(map[*DB]struct{}),
-		wake:  make(chan struct{}, 1),
-		quit:  make(chan struct{}),
-		done:  make(chan struct{}),
+
+		maxDirty: o.MemTableBytes / 2,
+
+		wake: make(chan struct{}, 1),
+		quit: make(chan struct{}),
+		done: make(chan struct{}),
 	}
 	s.files = pebble.NewFileCache(min(4, runtime.GOMAXPROCS(0)), o.OpenFiles)
 	s.visited = sync.NewCond(&s.mu)
@@ -153,7 +161,7 @@ func (s *Shared) unregister(d *DB) {
 // flushFullest starts flushes, fullest DB first, until what has not been asked to flush fits the
 // budget.
 func (s *Shared) flushFullest() {
-	for s.dirty.Load() > s.opts.MemTableBytes {
+	for s.dirty.Load() > s.maxDirty {
 		var fullest *DB
 		var most, rest int64
 		s.mu.Lock()
@@ -168,7 +176,7 @@ func (s *Shared) flushFullest() {
 			}
 		}
 		s.mu.Unlock()
-		if fullest == nil || rest <= s.opts.MemTableBytes || !fullest.startFlush() {
+		if fullest == nil || rest <= s.maxDirty || !fullest.startFlush() {
 			return
 		}
 	}
