@@ -66,6 +66,7 @@ struct group_check_response {
     6: i64 prepared,
     7: bool learn_done,         // the learner has all it needs to be a secondary
     8: i64 learner_signature,
+    9: i64 decree,              // everything up to here is logged
 }
 
 // Argument of RPC_LEARN_ADD_LEARNER: the primary asks a node to learn the partition.

@@ -481,6 +481,7 @@ type GroupCheckResponse struct {
 	Prepared         int64
 	LearnDone        bool // the learner has all it needs to be a secondary
 	LearnerSignature int64
+	Decree           int64 // everything up to here is logged
 }
 
 // WireType implements Value.
@@ -504,6 +505,8 @@ func (x *GroupCheckResponse) Append(b []byte) []byte {
 	b = appendBool(b, x.LearnDone)
 	b = append(b, TypeI64, 0, 8)
 	b = binary.BigEndian.AppendUint64(b, uint64(x.LearnerSignature))
+	b = append(b, TypeI64, 0, 9)
+	b = binary.BigEndian.AppendUint64(b, uint64(x.Decree))
 	return append(b, TypeStop)
 }
 
@@ -560,6 +563,11 @@ func (x *GroupCheckResponse) Decode(b []byte) ([]byte, error) {
 			field = "learner_signature"
 			if err = checkType(typ, TypeI64); err == nil {
 				b, err = decodeI64(b, &x.LearnerSignature)
+			}
+		case 9:
+			field = "decree"
+			if err = checkType(typ, TypeI64); err == nil {
+				b, err = decodeI64(b, &x.Decree)
 			}
 		default:
 			b, err = skip(b, typ, maxSkipDepth)
