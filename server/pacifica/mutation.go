@@ -40,6 +40,7 @@ func AppendMutation(b []byte, m *Mutation) []byte {
 	return append(b, m.Payload...)
 }
 
+// putHeader writes the header of the encoded form.
 func (m *Mutation) putHeader(b []byte) {
 	b[0] = mutationVersion
 	binary.BigEndian.PutUint64(b[1:], uint64(m.Ballot))

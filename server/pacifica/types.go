@@ -204,7 +204,8 @@ type Message struct {
 	// LearnDone says in MsgGroupCheckReply that the learner takes prepares.
 	LearnDone bool
 
-	// Mutations of MsgPrepare, ascending without a hole; Mutation.Encoded is what travels.
+	// Mutations of MsgPrepare, ascending without a hole. Mutation.Encoded is what travels; those
+	// of a received message must be decoded from it, for the replica keeps them.
 	Mutations []*Mutation
 
 	// Reply belongs to the shell of the receiver: set on a request, it comes back on the answer,
@@ -235,6 +236,25 @@ type Ready struct {
 	Failed   []Failure
 	Changes  []Change
 	Events   []Event
+
+	arena []*Mutation // backs Messages[i].Mutations
+}
+
+func (rd *Ready) reset() {
+	clear(rd.Messages)
+	clear(rd.Append)
+	clear(rd.Apply)
+	clear(rd.Failed)
+	clear(rd.arena)
+	*rd = Ready{
+		Messages: rd.Messages[:0], Append: rd.Append[:0], Apply: rd.Apply[:0], Failed: rd.Failed[:0],
+		Changes: rd.Changes[:0], Events: rd.Events[:0], arena: rd.arena[:0],
+	}
+}
+
+func (rd *Ready) empty() bool {
+	return rd.Ballot == 0 && len(rd.Messages) == 0 && len(rd.Append) == 0 && len(rd.Apply) == 0 &&
+		len(rd.Failed) == 0 && len(rd.Changes) == 0 && len(rd.Events) == 0
 }
 
 // A Failure is a proposed mutation that this replica will not answer for. Its outcome is
@@ -327,7 +347,6 @@ type Restored struct {
 	Ballot    int64       // stored by request of Ready.Ballot
 	Committed int64       // applied in the engine
 	Log       []*Mutation // prepared beyond Committed, without a hole
-	Watermark int64       // committed for certain although not applied yet; 0 = not known
 }
 
 // A LearnRequest is what a learner tells the primary it has (RPC_LEARN).
