@@ -28,7 +28,7 @@ type Options struct {
 	Tables   []Table  // default temp and stat
 	Replicas int      // replica servers; default 3
 	Ports    int      // first of the ports used; 0 finds free ones
-	Config   string   // YAML below the inventory's config key, indented by two spaces
+	Config   string   // YAML below the inventory's config key, indented by two spaces; not meta_server
 	Extra    []string // more arguments for deploy
 }
 
@@ -148,10 +148,11 @@ tables:
 {{- range .Tables}}
   - {name: {{.Name}}, partitions: {{.Partitions}}, replicas: 3}
 {{- end}}
-{{- if .Config}}
 config:
+  meta_server:
+    min_live_node_count_for_unfreeze: 1  # three servers, and one is going to be killed
+    stable_rs_min_running_seconds: 0     # and started again, often
 {{.Config}}
-{{- end}}
 `))
 
 type inventoryData struct {
