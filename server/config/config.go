@@ -42,7 +42,8 @@ type Config struct {
 
 // An App is one role instance the file asks for, an [apps.*] section.
 type App struct {
-	Name      string // "meta", "replica", "collector"; with Count > 1 "replica1", "replica2", ...
+	Name      string // that of the section; with count > 1 "replica1", "replica2", ...
+	Section   string // the section without "apps."
 	Role      string // the type: "meta", "replica" or "collector"
 	Arguments string
 	Port      int
@@ -243,6 +244,7 @@ func (l *loader) loadApps() {
 		}
 		app := App{
 			Name:      name,
+			Section:   name,
 			Role:      role,
 			Arguments: value(l, s.Name, "arguments", "", text),
 			Delay:     time.Duration(value(l, s.Name, "delay_seconds", 0, intIn(0, 86400))) * time.Second,

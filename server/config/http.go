@@ -3,11 +3,14 @@
 package config
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -75,30 +78,31 @@ func (c *Config) ServeUpdate(log *slog.Logger) http.HandlerFunc {
 			status("ERR_INVALID_PARAMETERS: the query is not correctly escaped")
 			return
 		}
-		watched, err := c.Update(key, value)
-		if err != nil {
+		if err := c.Update(key, value); err != nil {
 			log.Warn("configuration change refused", "key", key, "value", value, "remote", r.RemoteAddr, "err", err)
 			status(err.Error())
 			return
 		}
 		log.Warn("configuration changed until the next restart", "key", key, "value", value, "remote", r.RemoteAddr)
-		if !watched {
-			log.Warn("no part of this process heeds the changed key", "key", key)
-		}
 		status("ERR_OK")
 	}
 }
 
 func reply(w http.ResponseWriter, status int, v any) {
-	w.Header().Set("Content-Type", "text/plain")
-	w.WriteHeader(status)
-	enc := json.NewEncoder(w)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	enc.Encode(v) // the client is gone when this fails
+	if err := enc.Encode(v); err != nil {
+		panic(err) // strings in maps and structs always encode
+	}
+	w.Header().Set("Content-Type", "text/plain")
+	w.Header().Set("Content-Length", strconv.Itoa(b.Len()))
+	w.WriteHeader(status)
+	w.Write(b.Bytes()) // when this fails the client is gone
 }
 
 func text400(w http.ResponseWriter, s string) {
 	w.Header().Set("Content-Type", "text/plain")
 	w.WriteHeader(http.StatusBadRequest)
-	fmt.Fprint(w, s)
+	io.WriteString(w, s)
 }

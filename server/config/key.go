@@ -102,11 +102,7 @@ func (k *Key) allowed() string {
 	case Double:
 		return "a number"
 	}
-	lo, hi := k.Type.limits()
-	switch {
-	case k.lo == lo && k.hi == hi:
-		return fmt.Sprintf("an integer that fits %s", strings.ToLower(strings.TrimPrefix(string(k.Type), "FV_")))
-	case k.hi == hi:
+	if k.hi == math.MaxInt64 {
 		return fmt.Sprintf("an integer of at least %d", k.lo)
 	}
 	return fmt.Sprintf("an integer from %d to %d", k.lo, k.hi)
@@ -115,10 +111,13 @@ func (k *Key) allowed() string {
 // check turns text into the value of the field.
 func (k *Key) check(text string) (any, error) {
 	v, err := k.parse(text)
-	if err != nil {
-		return nil, fmt.Errorf("%q is not valid (%v): want %s; the default is %q", text, err, k.allowed(), k.Default)
+	switch {
+	case err == nil:
+		return v, nil
+	case k.Type == String && k.choices == nil: // err says what is wanted
+		return nil, fmt.Errorf("%q is not valid: %v", text, err)
 	}
-	return v, nil
+	return nil, fmt.Errorf("%q is not valid (%v): want %s; the default is %q", text, err, k.allowed(), k.Default)
 }
 
 func (k *Key) integer(text string) (int64, error) {

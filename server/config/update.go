@@ -23,22 +23,25 @@ func Watch[T any](c *Config, field *T, fn func(T)) {
 }
 
 // Update changes a mutable key of this process until it ends. The error says in Pegasus's words
-// why it cannot be: the key is unknown or not mutable, or the value is not valid alone or
-// beside the others. watched reports whether anything in this process heeds the change.
-func (c *Config) Update(name, value string) (watched bool, err error) {
+// why it cannot be: the key is unknown or not mutable, the value is not valid alone or beside
+// the others, or nothing in this process would heed the change.
+func (c *Config) Update(name, value string) error {
 	k := c.byName[name]
 	if k == nil {
-		return false, fmt.Errorf("ERR_OBJECT_NOT_FOUND: %s is not found%s", name, hint(suggest(name, c.Names())))
+		return fmt.Errorf("ERR_OBJECT_NOT_FOUND: %s is not found%s", name, hint(suggest(name, c.Names())))
 	}
 	if !k.Mutable {
-		return false, fmt.Errorf("ERR_INVALID_PARAMETERS: %s is not mutable", name)
+		return fmt.Errorf("ERR_INVALID_PARAMETERS: %s is not mutable", name)
 	}
 	v, err := k.check(value)
 	if err != nil {
-		return false, fmt.Errorf("ERR_INVALID_PARAMETERS: %s is invalid: %w", value, err)
+		return fmt.Errorf("ERR_INVALID_PARAMETERS: %s is invalid: %w", value, err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if len(c.watchers[k]) == 0 {
+		return fmt.Errorf("ERR_INVALID_PARAMETERS: %s is not used by this process, or at its start only; nothing is changed", name)
+	}
 	trial := New()
 	for i, have := range c.keys {
 		t := trial.keys[i]
@@ -51,13 +54,13 @@ func (c *Config) Update(name, value string) (watched bool, err error) {
 		}
 	}
 	if errs := trial.groupErrors(); len(errs) > 0 {
-		return false, fmt.Errorf("ERR_INVALID_PARAMETERS: %w", errs)
+		return fmt.Errorf("ERR_INVALID_PARAMETERS: %w", errs)
 	}
 	k.text = value
 	for _, fn := range c.watchers[k] {
 		fn(v)
 	}
-	return len(c.watchers[k]) > 0, nil
+	return nil
 }
 
 // Names returns the names of all declared keys, sorted.

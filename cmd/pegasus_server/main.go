@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command pegasus_server is a Pegasus server: meta, replica or collector, as its configuration
+// file and -app_list say.
+package main
+
+import (
+	"os"
+
+	"github.com/pegasus-ops/pegasus-ops/server"
+)
+
+// Set by the build with -ldflags "-X main.version=... -X main.gitSHA=... -X main.buildType=...".
+var version, gitSHA, buildType string
+
+func main() {
+	build := server.Build{Version: version, GitSHA: gitSHA, Type: buildType}
+	os.Exit(server.Main(build, os.Args[1:], os.Stdout, os.Stderr))
+}
