@@ -69,7 +69,7 @@ func Open(o Options) (*DB, error) {
 	d.settings.Store(&settings{iterationThreshold: o.IterationThreshold})
 	d.scans.init(o.MaxScanners)
 
-	po := o.Shared.pebbleOptions(o.FS, &logger{o.Log, d.fail})
+	po := o.Shared.pebbleOptions(fencedFS{o.FS, d.Err}, &logger{o.Log, d.fail})
 	po.EventListener = d.listener()
 	pdb, err := pebble.Open(d.dir, po)
 	if err != nil {
@@ -226,7 +226,7 @@ func (d *DB) isClosing() bool {
 
 // Close flushes what is in memory, so that the next Open has little to replay, and releases the
 // files. It waits for Apply and reads that are under way; later ones fail with ErrClosed. A DB
-// that has failed is closed without a flush. Open scans die.
+// that has failed is closed without a flush and without an error. Open scans die.
 func (d *DB) Close() error { return d.close(true) }
 
 // CloseWithoutFlush is Close for data that is about to be destroyed or replaced.
@@ -251,7 +251,12 @@ func (d *DB) close(flush bool) error {
 	if flush && d.Err() == nil {
 		err = d.flushAndWait()
 	}
-	if cerr := d.pdb.Close(); cerr != nil {
+	cerr := d.pdb.Close()
+	if d.Err() != nil {
+		// The failure has been reported. That nothing could be written after it is no news.
+		return err
+	}
+	if cerr != nil {
 		err = errors.Join(err, fmt.Errorf("close %s: %w", d.dir, cerr))
 	}
 	return err

@@ -34,5 +34,6 @@
 //
 // Damaged files are reported as a [CorruptError] that says where and what to do; a full or
 // failing disk makes the first error sticky ([DB.Err]) and calls Options.OnError once. After
-// that the DB refuses writes and wants to be closed. The process never exits from here.
+// that the DB refuses writes, nothing it does reaches the disk (fence.go), and it wants to be
+// closed. The process never exits from here.
 package engine

@@ -84,5 +84,20 @@ func (l *logger) Errorf(format string, args ...any) {
 }
 
 func (l *logger) Fatalf(format string, args ...any) {
-	l.fail(fmt.Errorf(format, args...))
+	e := &fatalError{text: fmt.Sprintf(format, args...)}
+	for _, arg := range args {
+		if err, ok := arg.(error); ok {
+			e.causes = append(e.causes, err)
+		}
+	}
+	l.fail(e)
 }
+
+// fatalError keeps the errors in a message of Pebble, which formats them without wrapping.
+type fatalError struct {
+	text   string
+	causes []error
+}
+
+func (e *fatalError) Error() string   { return e.text }
+func (e *fatalError) Unwrap() []error { return e.causes }

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -251,4 +252,80 @@ func TestCloseUnderLoad(t *testing.T) {
 	require.ErrorIs(t, err, ErrClosed)
 	require.ErrorIs(t, r.Flush(), ErrClosed)
 	require.Zero(t, r.DiskBytes())
+}
+
+// manifestFS is a disk that fails to sync manifests once it is told to.
+type manifestFS struct {
+	vfs.FS
+	broken *atomic.Bool
+}
+
+type manifestFile struct {
+	vfs.File
+	broken *atomic.Bool
+}
+
+func (f manifestFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	file, err := f.FS.Create(name, c)
+	if err == nil && strings.Contains(name, "MANIFEST") {
+		return manifestFile{file, f.broken}, nil
+	}
+	return file, err
+}
+
+func (f manifestFile) Sync() error {
+	if f.broken.Load() {
+		return syscall.EIO
+	}
+	return f.File.Sync()
+}
+
+// TestManifestFailure: what Pebble calls fatal costs one replica, not the process.
+func TestManifestFailure(t *testing.T) {
+	var broken atomic.Bool
+	o := testOptions(t)
+	o.FS = manifestFS{o.FS, &broken}
+	d := openDB(t, o)
+	r := rig{t, d}
+	r.step(1)
+	require.NoError(t, d.Flush())
+	broken.Store(true)
+	r.step(2)
+	require.ErrorIs(t, d.Flush(), syscall.EIO)
+	require.ErrorIs(t, d.Err(), syscall.EIO)
+	require.ErrorIs(t, d.Apply(3, 0, nil, nil), syscall.EIO)
+	_, ok := r.getValue("h", "2")
+	require.True(t, ok)
+	_ = d.Close()
+
+	broken.Store(false)
+	d = openDB(t, o)
+	require.Contains(t, []int64{1, 2}, d.Applied())
+	require.NoError(t, d.Close())
+}
+
+// TestInBubble: a DB runs inside a synctest bubble, beside others outside, as simulations of
+// whole clusters need it.
+func TestInBubble(t *testing.T) {
+	run := func(t *testing.T) {
+		o := testOptions(t)
+		o.Shared = NewShared(SharedOptions{MemTableSize: 256 << 10})
+		defer o.Shared.Close()
+		o.Now = nil
+		d := openDB(t, o)
+		r := rig{t, d}
+		for i := range 20 {
+			r.fill("h", 50, 1000)
+			if i%3 == 0 {
+				require.NoError(t, d.Flush())
+			}
+		}
+		_, err := d.Checkpoint("replica/data/checkpoint.20")
+		require.NoError(t, err)
+		require.NoError(t, d.Close())
+	}
+	run(t)
+	synctest.Test(t, run)
+	run(t)
+	synctest.Test(t, run)
 }
