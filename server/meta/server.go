@@ -51,9 +51,6 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	s := &Server{o: o, log: o.Log, store: o.Store, election: o.Election}
 	if o.Store == nil {
 		dir := path.Join(o.Dir, "store")
-		if err := o.FS.MkdirAll(dir, 0o755); err != nil {
-			return nil, fmt.Errorf("make the directory of the metadata store %s: %w", dir, err)
-		}
 		local, err := store.OpenLocal(store.LocalOptions{FS: o.FS, Dir: dir, Self: o.Self, Log: o.Log})
 		if err != nil {
 			return nil, err

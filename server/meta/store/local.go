@@ -54,6 +54,9 @@ const (
 
 // OpenLocal opens or creates the store in o.Dir. It fails while another process has it open.
 func OpenLocal(o LocalOptions) (*Local, error) {
+	if err := makeDir(o.FS, o.Dir); err != nil {
+		return nil, fmt.Errorf("make the directory of the metadata store %s: %w", o.Dir, err)
+	}
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref()
 	opts := &pebble.Options{
@@ -73,6 +76,32 @@ func OpenLocal(o LocalOptions) (*Local, error) {
 		return nil, err
 	}
 	return l, nil
+}
+
+// makeDir creates a directory so that it survives a crash: Pebble syncs what is in it, not the
+// directories above.
+func makeDir(fs vfs.FS, dir string) error {
+	if _, err := fs.Stat(dir); err == nil {
+		return nil
+	}
+	parent := fs.PathDir(dir)
+	if parent != dir {
+		if err := makeDir(fs, parent); err != nil {
+			return err
+		}
+	}
+	if err := fs.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	d, err := fs.OpenDir(parent)
+	if err != nil {
+		return err
+	}
+	if err := d.Sync(); err != nil {
+		d.Close()
+		return err
+	}
+	return d.Close()
 }
 
 func (l *Local) readEpoch() error {
