@@ -14,6 +14,9 @@ import (
 // changeTimeout bounds one request to change a configuration; the state machine repeats it.
 const changeTimeout = 5 * time.Second
 
+// changeRetry is how soon after a failed change the present configuration is asked for.
+const changeRetry = time.Second
+
 func (s *Server) handleConfig() {
 	s.opts.Mux.Handle(idl.RPCConfigProposal, s.onProposal)
 }
@@ -54,6 +57,9 @@ func (s *Server) requestChange(r *replica, c pacifica.Change) {
 			}
 			if code == idl.ErrForwardToOthers {
 				s.detector.distrust(meta)
+			}
+			if !code.OK() && s.ctx.Err() == nil {
+				time.AfterFunc(changeRetry, s.syncSoon) // what is still wrong then shows in the config sync
 			}
 			r.post(func(now time.Time) { r.core.ChangeReply(now, c, code, current, asOf) })
 		})

@@ -91,7 +91,7 @@ func decodeGroupCheckReply(b []byte, a *pacifica.Message) error {
 		return err
 	}
 	a.Err, a.Ballot, a.Role, a.Committed, a.Prepared = v.Err, v.Ballot, pacifica.Role(v.Status), v.Committed, v.Prepared
-	a.LearnDone, a.Signature = v.LearnDone, v.LearnerSignature
+	a.LearnDone, a.Signature, a.Decree = v.LearnDone, v.LearnerSignature, v.Decree
 	return nil
 }
 
@@ -119,7 +119,7 @@ func (r *replica) answer(m *pacifica.Message) idl.Value {
 	case pacifica.MsgGroupCheckReply:
 		return &idl.GroupCheckResponse{
 			Err: m.Err, Pid: r.gpid, Ballot: m.Ballot, Status: idl.PartitionStatus(m.Role),
-			Committed: m.Committed, Prepared: m.Prepared, LearnDone: m.LearnDone, LearnerSignature: m.Signature,
+			Committed: m.Committed, Prepared: m.Prepared, LearnDone: m.LearnDone, LearnerSignature: m.Signature, Decree: m.Decree,
 		}
 	default:
 		return &idl.ConfigProposalAck{Err: m.Err}
