@@ -48,8 +48,7 @@ func (s *shell) countData(ctx context.Context, f *flags) error {
 		return err
 	}
 	if !f.has("c") {
-		return s.fail("ERROR: servers of this cluster give no estimate of the number of keys; " +
-			"use count_data -c, which reads the whole table and counts exactly")
+		return s.estimate(ctx, name)
 	}
 	c := &counting{table: name, diff: f.has("d"), sizes: f.has("a")}
 	sc, err := s.parseScan(f)

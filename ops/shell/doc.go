@@ -12,7 +12,7 @@
 //     error if a command failed: a script stops there, input from a pipe goes on to its end.
 //   - Servers are printed as addresses, as the protocol carries them. -r, which in the original
 //     turns names into addresses, concerns only names that a server prints itself.
-//   - Only options that do something are offered. Commands that show metrics are not here.
+//   - Only options that do something are offered.
 //
 // A command is an entry in the table of commands.go: name, usage and a function. The printing of
 // tables (table.go), the splitting of lines (line.go) and of options (flags.go) know nothing of

@@ -167,7 +167,7 @@ func TestPrintsWhatTheOriginalPrints(t *testing.T) {
 		// and facts that are not here.
 		cut, skip string
 		primary   map[int]string // of partitions of temp that no operation's answer names
-		fails     bool // Run reports a failed command
+		fails     bool           // Run reports a failed command
 	}{
 		{name: "app-noexist", fails: true},
 		{name: "app-temp"}, {name: "app-temp-j"}, {name: "app-temp-d"}, {name: "app-temp-d-j"}, {name: "app-temp-r"},

@@ -188,7 +188,7 @@ func (s *shell) printRange(w io.Writer, r *keyRange) {
 	s.printFilter(w, "sort_key", &r.sortKeys)
 }
 
-// options are those of a client.RangeOptions; a range begins behind after when that is not nil.
+// options translates the range for the client.
 func (r *keyRange) options(g client.GetOptions) client.RangeOptions {
 	return client.RangeOptions{GetOptions: g, StartExclusive: !r.startInclusive, StopInclusive: r.stopInclusive, SortKeys: r.sortKeys.onServer()}
 }

@@ -104,7 +104,8 @@ func (c *Cluster) meta(ctx context.Context, mc *metaCall) error {
 		pace     backoff
 		patience = c.opts.MetaTimeout
 		last     *Error
-		asked    int // since the last pause
+		asked    int  // since the last pause
+		probe    bool // ask the follower that answered where the leader is
 	)
 	for attempt := 1; ; attempt++ {
 		if err := context.Cause(ctx); err != nil {
@@ -116,11 +117,10 @@ func (c *Cluster) meta(ctx context.Context, mc *metaCall) error {
 		addr, trusted := c.metas.guess()
 		call, once := mc, false
 		switch {
-		case mc.repeatable:
-		case trusted:
+		case probe || !mc.repeatable && !trusted:
+			call, probe = probeCall(), false
+		case !mc.repeatable:
 			once = true
-		default:
-			call = probeCall()
 		}
 		limit := deadline
 		if !once {
@@ -150,6 +150,10 @@ func (c *Cluster) meta(ctx context.Context, mc *metaCall) error {
 			return last
 		case err == nil && code == idl.ErrForwardToOthers:
 			last = mc.fail(addr, code, attempt, nil)
+			if call.rpc != idl.RPCQueryConfig {
+				probe = true // only that answer has room for the leader's address
+				continue
+			}
 			c.metas.pass(addr, forward)
 		case err == nil: // it leads and does not serve yet
 			last = mc.fail(addr, code, attempt, nil)

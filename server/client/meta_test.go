@@ -39,6 +39,8 @@ func TestFindsTheLeader(t *testing.T) {
 					time.Sleep(time.Millisecond)
 				}
 				start := time.Now()
+				_, err := c.ListNodes(t.Context(), idl.NsInvalid)
+				require.NoError(t, err)
 				cfg, err := c.QueryConfig(t.Context(), "temp")
 				require.NoError(t, err)
 				require.Len(t, cfg.Partitions, 4)

@@ -13,6 +13,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"sync"
 	"testing"
 
@@ -45,6 +46,8 @@ type Fleet struct {
 	Command func(server, cmd string, args []string) string
 	// Disks answers the question for disks by server; nil: servers do not know the question.
 	Disks map[string][]idl.DiskInfo
+	// HTTP answers HTTP requests on every server's port, with the server's address in r.Host.
+	HTTP http.Handler
 	// Intercept sees each request first and answers it itself when it returns true. It is called
 	// without the lock.
 	Intercept func(server string, r *wire.Request) bool
@@ -88,7 +91,7 @@ func (f *Fleet) StartServer(t testing.TB, addr string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &wire.Server{Mux: wire.NewMux(), Self: Addr(addr), Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	s := &wire.Server{Mux: wire.NewMux(), Self: Addr(addr), HTTP: f.pages(addr), Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
 	handle := func(name string, h func(r *wire.Request)) {
 		s.Mux.Handle(name, func(r *wire.Request) {
 			f.Lock()
@@ -135,6 +138,21 @@ func (f *Fleet) StartServer(t testing.TB, addr string) {
 	f.servers[addr] = running{s, ln}
 	f.Unlock()
 	f.wg.Go(func() { s.Serve(ln) })
+}
+
+// pages forwards to f.HTTP with the server's address as the host.
+func (f *Fleet) pages(addr string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		f.Lock()
+		h := f.HTTP
+		f.Unlock()
+		if h == nil {
+			http.NotFound(w, r)
+			return
+		}
+		r.Host = addr
+		h.ServeHTTP(w, r)
+	})
 }
 
 // StopServer closes the server of that address and its connections.
