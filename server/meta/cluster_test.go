@@ -135,11 +135,15 @@ func (c *cluster) restartMeta() {
 // call asks the meta server.
 func (c *cluster) call(name string, q idl.Value, r idl.Decoder) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	if err := c.client.Call(ctx, metaAddr, wire.Call{Name: name, Arg: q, Result: r}); err != nil {
+	if err := c.try(name, q, r); err != nil {
 		c.t.Fatalf("%s: %v", name, err)
 	}
+}
+
+func (c *cluster) try(name string, q idl.Value, r idl.Decoder) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return c.client.Call(ctx, metaAddr, wire.Call{Name: name, Arg: q, Result: r})
 }
 
 func (c *cluster) create(name string, partitions, replicas int32) idl.ErrorCode {
