@@ -139,7 +139,7 @@ func (n *node) options() Options {
 	o.Self, o.FS, o.StartTime = nodeAddr(n.index), n.fs, time.Now()
 	o.Metas = []idl.RPCAddress{metaAddr}
 	o.DataDirs = []DataDir{{"ssd1", "/ssd1"}, {"ssd2", "/ssd2"}}
-	o.Log = n.c.log.With("node", o.Self.String())
+	o.Log = n.c.log.With("self", o.Self.String())
 	if n.c.tune != nil {
 		n.c.tune(&o)
 	}

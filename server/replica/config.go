@@ -14,6 +14,13 @@ import (
 // changeTimeout bounds one request to change a configuration; the state machine repeats it.
 const changeTimeout = 5 * time.Second
 
+// A proposal that cannot be followed while a change is under way is tried again so often, with
+// this pause.
+const (
+	proposalTries = 20
+	proposalPause = 25 * time.Millisecond
+)
+
 // changeRetry is how soon after a failed change the present configuration is asked for.
 const changeRetry = time.Second
 
@@ -93,7 +100,7 @@ func (s *Server) onProposal(req *wire.Request) {
 			if errors.Is(err, errNoReplica) {
 				s.log.Error("refused to become primary of a partition that has a history but no replica on this server: "+
 					"it would begin empty. If its data is lost for good, allow that with the remote command "+
-					"replica.allow-empty", "gpid", q.Config.Pid, "ballot", q.Config.Ballot, "committed", q.Config.LastCommittedDecree)
+					"replica.allow-empty and propose the primary again", "gpid", q.Config.Pid, "ballot", q.Config.Ballot, "committed", q.Config.LastCommittedDecree)
 			} else {
 				s.log.Error("cannot open a replica that is to be primary", "gpid", q.Config.Pid, "err", err)
 			}
@@ -131,20 +138,33 @@ func (s *Server) propose(r *replica, q *idl.ConfigurationUpdateRequest, kept *wi
 		kept.Reply(&idl.ConfigProposalAck{Err: idl.ErrOK})
 		return
 	}
-	known := q.Config.LastCommittedDecree
-	empty := !s.mayBegin(q)
+	s.follow(r, q, p, kept, proposalTries)
+}
+
+// follow steps the state machine with a proposal. The meta server's answer to a change and the
+// proposal that builds on it come over different connections: a proposal that overtakes the
+// answer is tried again until that is there.
+func (s *Server) follow(r *replica, q *idl.ConfigurationUpdateRequest, p pacifica.Proposal, kept *wire.Request, tries int) {
+	known, empty := q.Config.LastCommittedDecree, !s.mayBegin(q)
 	ok := r.post(func(now time.Time) {
-		ack := &idl.ConfigProposalAck{Err: idl.ErrOK}
 		st := r.core.Status()
 		if p.Type == pacifica.ChangeAssignPrimary && p.Node == s.opts.Self && empty && known > 0 && st.Committed == 0 && st.Prepared == 0 {
 			r.log.Error("refused to become primary: this replica is empty and the partition is not. "+
-				"If its data is lost for good, allow that with the remote command replica.allow-empty", "committed", known)
-			ack.Err = idl.ErrInvalidState
-		} else if err := r.core.HandleProposal(now, p); err != nil {
-			ack.Err = errorCode(err)
-			r.log.Info("proposal not followed", "type", q.Type, "node", q.Node, "ballot", q.Config.Ballot, "err", err)
+				"If its data is lost for good, allow that with the remote command replica.allow-empty and propose the primary again", "committed", known)
+			kept.Reply(&idl.ConfigProposalAck{Err: idl.ErrInvalidState})
+			return
 		}
-		kept.Reply(ack)
+		err := r.core.HandleProposal(now, p)
+		if err != nil && tries > 0 && r.core.Status().Changing != pacifica.ChangeNone {
+			time.AfterFunc(proposalPause, func() { s.follow(r, q, p, kept, tries-1) })
+			return
+		}
+		if err != nil {
+			r.log.Info("proposal not followed", "type", q.Type, "node", q.Node, "ballot", q.Config.Ballot, "err", err)
+			kept.Reply(&idl.ConfigProposalAck{Err: errorCode(err)})
+			return
+		}
+		kept.Reply(&idl.ConfigProposalAck{Err: idl.ErrOK})
 	})
 	if !ok {
 		kept.Reply(&idl.ConfigProposalAck{Err: idl.ErrObjectNotFound})

@@ -31,9 +31,10 @@ type Server struct {
 	copies  *wire.Pool // reading files for learners
 	chores  *wire.Pool // checkpoints, closing, removal
 
-	learnSlots chan struct{} // one for each checkpoint being copied
-	learning   atomic.Int64  // learns under way
-	signature  atomic.Int64  // the last one given to a learner
+	learnSlots chan struct{}               // one for each checkpoint being copied
+	learning   atomic.Int64                // learns under way
+	taught     [idl.LtApp + 1]atomic.Int64 // answers to learners, by type
+	signature  atomic.Int64                // the last one given to a learner
 
 	ctx    context.Context
 	cancel context.CancelFunc
