@@ -74,6 +74,12 @@ func openDisk(fs vfs.FS, dir DataDir) (*disk, error) {
 	if err := fs.MkdirAll(d.reps, 0o755); err != nil {
 		return nil, fmt.Errorf("create %s: %w", d.reps, err)
 	}
+	for _, dir := range []string{base, dir.Path} {
+		if err := syncDir(fs, dir); err != nil {
+			return nil, fmt.Errorf("sync %s: %w", dir, err)
+		}
+	}
+	_ = syncDir(fs, fs.PathDir(dir.Path)) // may belong to somebody else; then it is not new either
 	if err := probe(fs, fs.PathJoin(base, ".probe")); err != nil {
 		return nil, err
 	}

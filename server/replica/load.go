@@ -454,6 +454,10 @@ func (s *Server) create(g idl.GPID, app idl.AppInfo) (_ *replica, err error) {
 	if err != nil {
 		return nil, errors.Join(err, fs.RemoveAll(dir))
 	}
+	// Engine and log see to what is in their directories, not to those themselves.
+	if err := errors.Join(syncDir(fs, fs.PathJoin(dir, dataName)), syncDir(fs, dir)); err != nil {
+		return nil, errors.Join(fmt.Errorf("sync %s: %w", dir, err), r.db.Load().CloseWithoutFlush(), r.plog.Close())
+	}
 	r.log.Info("replica made", "dir", dir, "table", app.AppName)
 	return r, nil
 }
