@@ -167,7 +167,8 @@ func (r *Replica) sendPrepares() {
 	for _, p := range slices.Clip(r.peers) {
 		for p.live && p.next < r.list.next {
 			if p.next < r.list.first() {
-				r.giveUp(p, "it needs mutations that are no longer in memory")
+				p.live = false
+				r.giveUp(p, lagging)
 				break
 			}
 			to, bytes := p.next, len(r.list.at(p.next).Encoded)
@@ -240,8 +241,14 @@ func (r *Replica) stepAnswer(m Message) {
 		}
 	case idl.ErrTryAgain:
 		r.acknowledge(p, m.Decree)
-		if m.Type == MsgPrepareAck && m.Prepared+1 < p.next && r.now.Sub(p.rewound) >= r.p.Retry/10 {
-			p.next, p.rewound = m.Prepared+1, r.now
+		// Our commit point comes with the next message, and members take it; an answer that was
+		// under way for long may be behind it.
+		known := max(m.Prepared, p.acked)
+		if p.role == RoleSecondary {
+			known = max(m.Prepared, r.committed)
+		}
+		if m.Type == MsgPrepareAck && known+1 < p.next && r.now.Sub(p.rewound) >= r.p.Retry/10 {
+			p.next, p.rewound = known+1, r.now
 		}
 	case idl.ErrInactiveState, idl.ErrTimeout, idl.ErrNetworkFailure, idl.ErrBusy, idl.ErrVersionOutdated:
 		// Tick sends again, until the peer has been silent for too long.
@@ -278,6 +285,8 @@ func (r *Replica) advance() {
 	r.commit(limit)
 	r.upgradeLearners()
 }
+
+const lagging = "it needs mutations that are no longer in memory"
 
 // giveUp takes a peer out: a learner at once, a secondary through the meta server.
 func (r *Replica) giveUp(p *peer, why string) {

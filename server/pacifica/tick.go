@@ -41,6 +41,8 @@ func (r *Replica) tickPrimary() {
 		}
 		silent := r.now.Sub(p.sent)
 		switch {
+		case p.role == RoleSecondary && !p.live:
+			r.giveUp(p, lagging)
 		case p.outstanding() && r.now.Sub(p.since) >= timeout:
 			r.giveUp(p, "it did not acknowledge a prepare in time")
 		case p.role == RoleLearner && r.now.Sub(p.contact) >= r.p.LearnerSilence:
