@@ -165,7 +165,12 @@ func (d *draft) read(root *yaml.Node) {
 		key{"cluster", d.setWritten(&d.name)},
 		key{"package", d.setWritten(&d.pkg)},
 		key{"ssh", func(n *yaml.Node, field string) { d.readSSH(n, field, &d.ssh) }},
-		key{"home_dir", d.setWritten(&d.homeDir)},
+		key{"home_dir", func(n *yaml.Node, field string) {
+			d.setWritten(&d.homeDir)(n, field)
+			if n = deref(n); isNull(n) && n.Value == "~" {
+				d.homeDir.value = "~" // YAML reads a lone ~ as nothing; nobody means that here
+			}
+		}},
 		key{"app_dir", d.setWritten(&d.appDir)},
 		key{"slog_dir", d.setWritten(&d.slogDir)},
 		key{"data_dirs", func(n *yaml.Node, field string) { d.dataDirs = d.readDataDirs(n, field) }},

@@ -9,34 +9,12 @@ import (
 	"time"
 
 	"github.com/pegasus-ops/pegasus-ops/inventory"
-	"github.com/pegasus-ops/pegasus-ops/ops/cluster"
 	"github.com/pegasus-ops/pegasus-ops/ops/host"
 	"github.com/pegasus-ops/pegasus-ops/ops/plan"
 	"github.com/pegasus-ops/pegasus-ops/ops/run"
 	"github.com/pegasus-ops/pegasus-ops/ops/step"
 	"github.com/pegasus-ops/pegasus-ops/ops/ui"
-	"github.com/pegasus-ops/pegasus-ops/server/client"
 )
-
-// admin is the cluster behind the Go client.
-type admin struct{ c *client.Cluster }
-
-func openCluster(ctx context.Context, metas []string) (Cluster, error) {
-	c, err := client.Open(ctx, client.Options{Metas: metas})
-	if err != nil {
-		return nil, err
-	}
-	return admin{c}, nil
-}
-
-func (a admin) Facts(ctx context.Context) (cluster.Facts, error) { return cluster.Read(ctx, a.c) }
-
-func (a admin) CreateTable(ctx context.Context, name string, partitions, replicas int) error {
-	_, err := a.c.CreateTable(ctx, name, client.CreateOptions{Partitions: partitions, Replicas: replicas})
-	return err
-}
-
-func (a admin) Close() { a.c.Close() }
 
 // session is a cluster at hand: its hosts are connected, its names resolved.
 type session struct {

@@ -66,6 +66,9 @@ func startServer(ctx context.Context, e *Env, h host.Host, s plan.Step, say Say)
 		return "", err
 	}
 	say("start %s", s.On.ID())
+	if s.On.Role == inventory.Replica {
+		e.settling.begin(ctx, e, s.On.Address())
+	}
 	p, err := h.Start(ctx, d)
 	if err != nil {
 		return "", err

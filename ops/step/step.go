@@ -19,6 +19,9 @@ type Admin interface {
 	Facts(ctx context.Context) (cluster.Facts, error)
 	// CreateTable creates a table; one that exists in this shape is no error.
 	CreateTable(ctx context.Context, name string, partitions, replicas int) error
+	// Serves reads from every partition of the tables in the facts and says which
+	// do not answer; nil means that all do.
+	Serves(ctx context.Context, f cluster.Facts) error
 }
 
 // Times are the deadlines of steps.
@@ -28,13 +31,14 @@ type Times struct {
 	Nodes   time.Duration // until all replica servers are alive
 	Create  time.Duration // of a table
 	Healthy time.Duration // without any progress
+	Settle  time.Duration // until the meta server has noticed that a replica server was restarted
 	Poll    time.Duration // between two looks at the cluster
 }
 
 // DefaultTimes fit clusters from one machine to a hundred.
 func DefaultTimes() Times {
 	return Times{Listen: 30 * time.Second, Stop: 30 * time.Second, Nodes: 90 * time.Second,
-		Create: 30 * time.Second, Healthy: 2 * time.Minute, Poll: 250 * time.Millisecond}
+		Create: 30 * time.Second, Healthy: 2 * time.Minute, Settle: 40 * time.Second, Poll: 250 * time.Millisecond}
 }
 
 // Env is what steps work with.
@@ -43,6 +47,8 @@ type Env struct {
 	Hosts   map[string]host.Host // by name
 	Admin   Admin
 	Times   Times
+
+	settling settling
 }
 
 // Say takes what a step is at, for the operator to read; it replaces what was

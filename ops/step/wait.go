@@ -98,8 +98,7 @@ func waitHealthy(ctx context.Context, e *Env, _ host.Host, _ plan.Step, say Say)
 				reasons = []string{err.Error()}
 				say("wait for the meta leader: %v", err)
 			} else {
-				var ok bool
-				if ok, reasons = f.Healthy(); ok {
+				if reasons = e.troubles(ctx, f); len(reasons) == 0 {
 					return true, nil
 				}
 				good, all := progress(f)
@@ -120,6 +119,22 @@ func waitHealthy(ctx context.Context, e *Env, _ host.Host, _ plan.Step, say Say)
 			return "", fmt.Errorf("the cluster is not healthy and nothing has changed for %s:\n  %s\nlook at `pegasus-ops status` and at the logs of these servers", e.Times.Healthy, strings.Join(reasons, "\n  "))
 		}
 	}
+}
+
+// troubles is what speaks against calling the cluster well, cheap questions first.
+func (e *Env) troubles(ctx context.Context, f cluster.Facts) []string {
+	if ok, reasons := f.Healthy(); !ok {
+		return reasons
+	}
+	if reasons := e.settling.open(f); len(reasons) > 0 {
+		return reasons
+	}
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	if err := e.Admin.Serves(ctx, f); err != nil {
+		return []string{err.Error()}
+	}
+	return nil
 }
 
 // progress counts the replicas that are in place.
