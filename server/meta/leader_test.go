@@ -247,7 +247,10 @@ func TestDeposedLeaderStartsOver(t *testing.T) {
 			t.Errorf("the refused table exists: %+v", r)
 		}
 		c.awaitHealthy("before", 3, 5*time.Second)
-		if c.create("mine", 1, 3); c.query("mine").AppID != 3 {
+		if err := c.create("mine", 1, 3); err != idl.ErrOK {
+			t.Errorf("create: %v", err)
+		}
+		if c.query("mine").AppID != 3 {
 			t.Errorf("next table has id %d, want 3", c.query("mine").AppID)
 		}
 	})
@@ -260,6 +263,7 @@ type crashStore struct {
 	fs    *vfs.MemFS
 	after bool
 
+	running sync.WaitGroup
 	mu      sync.Mutex
 	left    int
 	crashed *vfs.MemFS
@@ -267,20 +271,29 @@ type crashStore struct {
 
 func (s *crashStore) Commit(ctx context.Context, epoch int64, ops ...store.Op) error {
 	s.mu.Lock()
-	if s.left--; s.left > 0 {
-		s.mu.Unlock()
+	s.left--
+	last := s.left == 0
+	if s.left > 0 {
+		s.running.Add(1)
+	}
+	alive := s.left > 0
+	s.mu.Unlock()
+	if alive {
+		defer s.running.Done()
 		return s.Local.Commit(ctx, epoch, ops...)
 	}
-	if s.crashed == nil {
+	if last {
+		s.running.Wait() // who is acknowledged after the crash was written before it
 		if s.after {
 			if err := s.Local.Commit(ctx, epoch, ops...); err != nil {
-				s.mu.Unlock()
 				return err
 			}
 		}
-		s.crashed = s.fs.CrashClone(vfs.CrashCloneCfg{})
+		crashed := s.fs.CrashClone(vfs.CrashCloneCfg{})
+		s.mu.Lock()
+		s.crashed = crashed
+		s.mu.Unlock()
 	}
-	s.mu.Unlock()
 	<-ctx.Done()
 	return ctx.Err()
 }
@@ -290,9 +303,11 @@ func (s *crashStore) Commit(ctx context.Context, epoch int64, ops ...store.Op) e
 func TestCrashAtEveryStoreWrite(t *testing.T) {
 	for n, reached := 1, true; reached; n++ {
 		for _, after := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%d/%v", n, after), func(t *testing.T) {
+			if !t.Run(fmt.Sprintf("%d/%v", n, after), func(t *testing.T) {
 				reached = crashAtWrite(t, n, after)
-			})
+			}) {
+				return
+			}
 		}
 	}
 }

@@ -5,6 +5,9 @@ package meta
 import (
 	"sync"
 	"time"
+
+	"github.com/pegasus-ops/pegasus-ops/server/idl"
+	"github.com/pegasus-ops/pegasus-ops/server/wire"
 )
 
 // maxMail bounds how many requests wait for the loop; more are answered with ERR_BUSY.
@@ -49,8 +52,14 @@ func (m *mailbox) take(buf []func()) []func() {
 	return q
 }
 
-// loop is the goroutine that owns the state. After each batch of events it cures the partitions
-// they concern and publishes a snapshot, so that a burst costs one of each.
+// answer sends the answer to a request once what it speaks of is published. Only the loop calls
+// it.
+func (s *Server) answer(r *wire.Request, v idl.Value) {
+	s.answers = append(s.answers, func() { r.Reply(v) })
+}
+
+// loop is the goroutine that owns the state. After each batch of events it publishes a snapshot,
+// answers, and cures the partitions concerned, so that a burst costs one of each.
 func (s *Server) loop() {
 	check := time.NewTicker(s.o.FDCheckInterval)
 	defer check.Stop()
@@ -82,6 +91,15 @@ func (s *Server) loop() {
 				s.leader.cureAll()
 			}
 		}
+		if l := s.leader; l != nil {
+			l.publish()
+		}
+		// Whoever gets an answer finds it confirmed by what he asks next.
+		for i, f := range s.answers {
+			f()
+			s.answers[i] = nil
+		}
+		s.answers = s.answers[:0]
 		if l := s.leader; l != nil {
 			l.cureDirty()
 			l.publish()

@@ -10,25 +10,42 @@ import (
 	"github.com/pegasus-ops/pegasus-ops/server/wire"
 )
 
-// retryAfter is when a proposal without effect is sent again. A learner that is known to be at
-// work is asked after less often.
+// retryAfter is when a proposal without effect is sent again: soon at first, in longer steps the
+// longer it has none. A learner that is known to be at work is asked after least often.
 func (l *leader) retryAfter(p *partition) time.Duration {
+	longest := max(l.s.o.CureInterval, l.s.o.ProposalRetry)
 	if p.learnerSeen {
-		return max(l.s.o.CureInterval, l.s.o.ProposalRetry)
+		return longest
 	}
-	return l.s.o.ProposalRetry
+	wait := l.s.o.ProposalRetry
+	if p.refused {
+		wait /= 4
+	}
+	for range min(p.sends/4, 8) {
+		wait *= 2
+	}
+	return min(wait, longest)
 }
 
 // send proposes the pending action of p to its target.
 func (l *leader) send(p *partition) {
 	a := p.actions[0]
 	p.sentAt = time.Now()
-	p.logger(l.log).Info("proposing", "type", a.Type.String(), "target", a.Target, "node", a.Node)
+	p.sends++
+	p.refused = false
+	log := p.logger(l.log).With("type", a.Type.String(), "target", a.Target, "node", a.Node)
+	if p.sends == 1 {
+		log.Info("proposing")
+	} else {
+		log.Debug("proposing again", "times", p.sends)
+	}
 	l.propose(p, a, func(err error) {
-		if cur := p.pending(); err != nil && cur != nil && *cur == a {
-			p.logger(l.log).Warn("proposal was not taken, sending it again soon",
-				"type", a.Type.String(), "target", a.Target, "node", a.Node, "err", err)
-			p.sentAt = time.Now().Add(-l.retryAfter(p) + l.s.o.ProposalRetry/4)
+		if cur := p.pending(); err == nil || cur == nil || *cur != a {
+			return
+		}
+		p.refused = true
+		if p.sends == 1 || p.sends%10 == 0 {
+			log.Warn("proposal was not taken, it is sent again", "times", p.sends, "err", err)
 		}
 	})
 }

@@ -21,40 +21,42 @@ func (s *Server) handleRPCs() {
 
 	change(s, idl.RPCCreateApp, func(c idl.ErrorCode) idl.Value { return &idl.ConfigurationCreateAppResponse{Err: c} },
 		func(l *leader, q *idl.ConfigurationCreateAppRequest, r *wire.Request) {
-			l.createApp(q, func(a *idl.ConfigurationCreateAppResponse) { r.Reply(a) })
+			l.createApp(q, func(a *idl.ConfigurationCreateAppResponse) { s.answer(r, a) })
 		})
 	change(s, idl.RPCDropApp, func(c idl.ErrorCode) idl.Value { return &idl.ConfigurationDropAppResponse{Err: c} },
 		func(l *leader, q *idl.ConfigurationDropAppRequest, r *wire.Request) {
-			l.dropApp(q, func(a *idl.ConfigurationDropAppResponse) { r.Reply(a) })
+			l.dropApp(q, func(a *idl.ConfigurationDropAppResponse) { s.answer(r, a) })
 		})
 	change(s, idl.RPCRecallApp, func(c idl.ErrorCode) idl.Value { return &idl.ConfigurationRecallAppResponse{Err: c} },
 		func(l *leader, q *idl.ConfigurationRecallAppRequest, r *wire.Request) {
-			l.recallApp(q, func(a *idl.ConfigurationRecallAppResponse) { r.Reply(a) })
+			l.recallApp(q, func(a *idl.ConfigurationRecallAppResponse) { s.answer(r, a) })
 		})
 	change(s, idl.RPCRenameApp, func(c idl.ErrorCode) idl.Value { return &idl.ConfigurationRenameAppResponse{Err: c} },
 		func(l *leader, q *idl.ConfigurationRenameAppRequest, r *wire.Request) {
-			l.renameApp(q, func(a *idl.ConfigurationRenameAppResponse) { r.Reply(a) })
+			l.renameApp(q, func(a *idl.ConfigurationRenameAppResponse) { s.answer(r, a) })
 		})
 	change(s, idl.RPCUpdateAppEnv, func(c idl.ErrorCode) idl.Value { return &idl.ConfigurationUpdateAppEnvResponse{Err: c} },
 		func(l *leader, q *idl.ConfigurationUpdateAppEnvRequest, r *wire.Request) {
-			l.updateEnv(q, func(a *idl.ConfigurationUpdateAppEnvResponse) { r.Reply(a) })
+			l.updateEnv(q, func(a *idl.ConfigurationUpdateAppEnvResponse) { s.answer(r, a) })
 		})
 	change(s, idl.RPCSetMaxReplicaCount, func(c idl.ErrorCode) idl.Value { return &idl.ConfigurationSetMaxReplicaCountResponse{Err: c} },
 		func(l *leader, q *idl.ConfigurationSetMaxReplicaCountRequest, r *wire.Request) {
-			l.setMaxReplicaCount(q, func(a *idl.ConfigurationSetMaxReplicaCountResponse) { r.Reply(a) })
+			l.setMaxReplicaCount(q, func(a *idl.ConfigurationSetMaxReplicaCountResponse) { s.answer(r, a) })
 		})
 	change(s, idl.RPCControlMeta, func(c idl.ErrorCode) idl.Value { return &idl.ConfigurationMetaControlResponse{Err: c} },
-		func(l *leader, q *idl.ConfigurationMetaControlRequest, r *wire.Request) { r.Reply(l.control(q)) })
+		func(l *leader, q *idl.ConfigurationMetaControlRequest, r *wire.Request) { s.answer(r, l.control(q)) })
 	change(s, idl.RPCProposeBalancer, func(c idl.ErrorCode) idl.Value { return &idl.ConfigurationBalancerResponse{Err: c} },
-		func(l *leader, q *idl.ConfigurationBalancerRequest, r *wire.Request) { r.Reply(l.proposeBalancer(q)) })
+		func(l *leader, q *idl.ConfigurationBalancerRequest, r *wire.Request) {
+			s.answer(r, l.proposeBalancer(q))
+		})
 	change(s, idl.RPCDddDiagnose, func(c idl.ErrorCode) idl.Value { return &idl.DddDiagnoseResponse{Err: c} },
-		func(l *leader, q *idl.DddDiagnoseRequest, r *wire.Request) { r.Reply(l.diagnose(q, r.HostPorts())) })
+		func(l *leader, q *idl.DddDiagnoseRequest, r *wire.Request) { s.answer(r, l.diagnose(q, r.HostPorts())) })
 
 	change(s, idl.RPCConfigSync, func(c idl.ErrorCode) idl.Value { return &idl.ConfigurationQueryByNodeResponse{Err: c} },
-		func(l *leader, q *idl.ConfigurationQueryByNodeRequest, r *wire.Request) { r.Reply(l.configSync(q)) })
+		func(l *leader, q *idl.ConfigurationQueryByNodeRequest, r *wire.Request) { s.answer(r, l.configSync(q)) })
 	change(s, idl.RPCUpdatePartitionConfiguration, func(c idl.ErrorCode) idl.Value { return &idl.ConfigurationUpdateResponse{Err: c} },
 		func(l *leader, q *idl.ConfigurationUpdateRequest, r *wire.Request) {
-			l.update(q, func(a *idl.ConfigurationUpdateResponse) { r.Reply(a) })
+			l.update(q, func(a *idl.ConfigurationUpdateResponse) { s.answer(r, a) })
 		})
 
 	s.o.Mux.Handle(idl.RPCFdFailureDetectorPing, func(r *wire.Request) {
@@ -66,7 +68,7 @@ func (s *Server) handleRPCs() {
 		r = r.Retain()
 		s.mail.ask(func() { // with a full mailbox the beacon is lost like on a bad network
 			if ack := s.beacon(q); ack != nil {
-				r.Reply(ack)
+				s.answer(r, ack)
 			}
 		})
 	})

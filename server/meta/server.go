@@ -35,7 +35,8 @@ type Server struct {
 	snap  atomic.Pointer[snapshot]
 	knobs knobs
 
-	leader *leader // owned by the loop; nil while another one leads or the state is being read
+	answers []func() // to be given after the next snapshot; owned by the loop
+	leader  *leader  // owned by the loop; nil while another one leads or the state is being read
 }
 
 // Start opens the store, registers RPCs, HTTP paths and remote commands and begins to run for

@@ -71,6 +71,8 @@ type partition struct {
 	actions     []guardian.Action // the first one is pending, the others follow it
 	kind        opKind            // what the actions are, for the operator
 	sentAt      time.Time
+	sends       int   // of the pending action
+	refused     bool  // the last one failed or was not taken
 	learnerSeen bool  // the node of a pending addition has reported that it learns
 	pushTo      int64 // ballot that the primary has to be told of, 0 if none
 	pushedAt    time.Time
@@ -179,7 +181,7 @@ func (l *leader) actionDone(p *partition) {
 		l.cureSoon(flowDebounce) // somebody waits for the place
 	}
 	p.actions = p.actions[1:]
-	p.sentAt, p.learnerSeen = time.Time{}, false
+	p.sentAt, p.sends, p.refused, p.learnerSeen = time.Time{}, 0, false, false
 	if a := p.pending(); a != nil {
 		l.round.Count(p.cfg.Pid.AppID, *a)
 	} else {
@@ -193,7 +195,7 @@ func (l *leader) setActions(p *partition, kind opKind, actions ...guardian.Actio
 		l.changed = true // operations are counted in snapshots
 	}
 	p.actions, p.kind = actions, kind
-	p.sentAt, p.learnerSeen = time.Time{}, false
+	p.sentAt, p.sends, p.refused, p.learnerSeen = time.Time{}, 0, false, false
 	if len(actions) > 0 || p.pushTo != 0 {
 		l.pending[p] = struct{}{}
 	} else {
