@@ -27,6 +27,9 @@ const (
 	shapeEvery = time.Minute
 	// shapeTimeout bounds a question about the table.
 	shapeTimeout = 5 * time.Second
+	// formingGrace is how long a partition that has never been available yet may take: a cluster
+	// that is being started is no outage.
+	formingGrace = time.Minute
 )
 
 // A detector measures the availability of one table.
@@ -43,13 +46,15 @@ type detector struct {
 	available         map[string]*metrics.Gauge // by window
 	mu                sync.Mutex
 	partitions        []partition // guarded by mu
+	begun             time.Time   // when the partitions began to be watched; guarded by mu
 	waiting           string      // why there is nothing to detect; guarded by mu
 	lastMinute        row         // guarded by mu
 }
 
 // A partition is what is known about one partition.
 type partition struct {
-	failures int // in a row
+	formed   bool // was available once, or had time enough to become so
+	failures int  // in a row
 	since    time.Time
 	lastErr  error
 }
@@ -136,7 +141,7 @@ func (d *detector) watchAll(ctx context.Context, appID int32, n int) {
 	defer wg.Wait()
 	defer cancel()
 	d.mu.Lock()
-	d.partitions, d.waiting = make([]partition, n), ""
+	d.partitions, d.waiting, d.begun = make([]partition, n), "", time.Now()
 	d.mu.Unlock()
 	for i := range n {
 		// Spread over the interval, so that the detection is no burst.
@@ -229,16 +234,23 @@ func (d *detector) timed(ctx context.Context, p *metrics.Percentile, f func(cont
 // record counts a detection and says when the partition's state changes.
 func (d *detector) record(ctx context.Context, gpid idl.GPID, err error) {
 	now := time.Now()
-	d.tally.add(now, err == nil)
-	d.detects.Inc()
-	if err != nil {
-		d.failures.Inc()
-	}
 	d.mu.Lock()
 	p := &d.partitions[gpid.PartitionIndex]
+	if err == nil || now.Sub(d.begun) >= formingGrace {
+		p.formed = true
+	}
+	if !p.formed {
+		first := p.lastErr == nil
+		p.lastErr = err
+		d.mu.Unlock()
+		if first {
+			d.log.Info("partition is not available yet, it is counted from now on when it is", "gpid", gpid, "within", formingGrace, "err", err)
+		}
+		return
+	}
 	before := *p
 	if err == nil {
-		*p = partition{}
+		*p = partition{formed: true}
 	} else {
 		if p.failures == 0 {
 			p.since = now
@@ -246,7 +258,7 @@ func (d *detector) record(ctx context.Context, gpid idl.GPID, err error) {
 		p.failures++
 		p.lastErr = err
 	}
-	failures := p.failures
+	failures, since := p.failures, p.since
 	down := int64(0)
 	for i := range d.partitions {
 		if d.partitions[i].failures > 0 {
@@ -254,6 +266,11 @@ func (d *detector) record(ctx context.Context, gpid idl.GPID, err error) {
 		}
 	}
 	d.mu.Unlock()
+	d.tally.add(now, err == nil)
+	d.detects.Inc()
+	if err != nil {
+		d.failures.Inc()
+	}
 	d.unavailable.Set(down)
 	switch {
 	case err == nil && before.failures > 0:
@@ -263,7 +280,7 @@ func (d *detector) record(ctx context.Context, gpid idl.GPID, err error) {
 	}
 	if failures > 0 && failures%d.opts.AlertFailCount == 0 {
 		d.log.Error("ALERT: partition stays unavailable; look at it with 'app "+d.opts.DetectTable+" -d' in the shell",
-			"gpid", gpid, "failures", failures, "since", before.since, "err", err)
+			"gpid", gpid, "failures", failures, "since", since, "err", err)
 		d.alert.send(ctx, int(gpid.PartitionIndex))
 	}
 }

@@ -182,7 +182,7 @@ func (l *loader) loadKeys() {
 		}
 		k.text, k.line = e.Value, e.Line
 		k.store(v)
-		if k.Ignored && e.Value != k.Default {
+		if def, err := k.check(k.Default); k.Ignored && (err != nil || v != def) {
 			l.IgnoredSet = append(l.IgnoredSet, "["+k.Section+"] "+k.Name)
 		}
 	}
