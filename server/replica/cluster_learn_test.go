@@ -18,7 +18,9 @@ import (
 func (c *cluster) taught(t idl.LearnType) (n int64) {
 	for _, node := range c.nodes {
 		if node.server != nil {
-			n += node.server.taught[t].Load()
+			for _, r := range node.server.replicas() {
+				n += r.metrics.taught[t].Value()
+			}
 		}
 	}
 	return n
@@ -76,18 +78,11 @@ func TestLearnerCatchesUp(t *testing.T) {
 				}
 				l.write(10)
 				// What the learner has now is what counts: make it the primary.
-				for i, n := range c.nodes {
-					if n != away && i == c.primary("temp", 0) {
-						n.stop()
-						n.start()
-					}
-				}
-				c.healthy("temp", 1, 3, time.Minute)
-				for i, n := range c.nodes {
-					if n != away && i == c.primary("temp", 0) {
-						n.stop()
-						n.start()
-					}
+				for c.primary("temp", 0) != away.index {
+					n := c.nodes[c.primary("temp", 0)]
+					n.stop()
+					n.start()
+					c.healthy("temp", 1, 3, time.Minute)
 				}
 				l.check()
 			})

@@ -28,9 +28,9 @@ func (s *Server) handleConfig() {
 	s.opts.Mux.Handle(idl.RPCConfigProposal, s.onProposal)
 }
 
-// requestChange asks the meta server to store a changed configuration.
+// requestChange asks the meta server to store a changed configuration. It runs on the loop of r.
 func (s *Server) requestChange(r *replica, c pacifica.Change) {
-	st := r.snapshot()
+	st := r.core.Status()
 	t := r.table.Load()
 	meta, asOf := s.detector.meta(), time.Now()
 	req := &idl.ConfigurationUpdateRequest{
@@ -41,9 +41,16 @@ func (s *Server) requestChange(r *replica, c pacifica.Change) {
 		},
 		Type: idl.ConfigType(c.Type), Node: c.Node, HostNode: s.opts.Self,
 	}
+	leaving := c.Type == pacifica.ChangeDowngradeToInactive && c.Node == s.opts.Self
+	if leaving {
+		s.leaves.Add(1)
+	}
 	r.log.Info("asking for a change of configuration", "type", req.Type, "node", c.Node, "ballot", c.Config.Ballot)
 	s.opts.Peers.Go(meta, wire.Call{Name: idl.RPCUpdatePartitionConfiguration, GPID: r.gpid, Arg: req}, changeTimeout,
 		func(result []byte, err error) {
+			if leaving {
+				defer s.leaves.Add(-1)
+			}
 			var resp idl.ConfigurationUpdateResponse
 			if err == nil {
 				_, err = resp.Decode(result)
@@ -64,6 +71,10 @@ func (s *Server) requestChange(r *replica, c pacifica.Change) {
 			}
 			if code == idl.ErrForwardToOthers {
 				s.detector.distrust(meta)
+			}
+			if leaving && code == idl.ErrInvalidVersion && st.Role == pacifica.RoleError &&
+				current != nil && current.RoleOf(s.opts.Self) != pacifica.RoleInactive {
+				s.askToLeave(t.info, resp.Config, leaveTries)
 			}
 			if !code.OK() && s.ctx.Err() == nil {
 				time.AfterFunc(changeRetry, s.syncSoon) // what is still wrong then shows in the config sync

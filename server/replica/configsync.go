@@ -162,6 +162,10 @@ func sameApp(a, b *idl.AppInfo) bool {
 	return cmp.Compare(string(x), string(y)) == 0
 }
 
+// leaveTries is how often this node asks to be taken out of a configuration that changes under
+// its hands.
+const leaveTries = 5
+
 // leave takes this node out of a configuration that names it although it has no such replica
 // open: the process was restarted without the data, or the replica was closed after a failure.
 // It is never made anew here, because it would be empty where there should be data.
@@ -173,21 +177,28 @@ func (s *Server) leave(q *idl.ConfigurationUpdateRequest) {
 	if busy {
 		return
 	}
-	next := q.Config
+	s.log.Warn("the meta server takes this node for a member, but the replica is not open here; leaving the configuration",
+		"gpid", g, "ballot", q.Config.Ballot)
+	s.askToLeave(q.Info, q.Config, leaveTries)
+}
+
+// askToLeave asks the meta server to take this node out of a configuration, and again if there
+// is a newer one by now.
+func (s *Server) askToLeave(app idl.AppInfo, c idl.PartitionConfiguration, tries int) {
+	next := c
 	next.Ballot++
-	next.Secondaries = slices.DeleteFunc(slices.Clone(next.Secondaries), func(a idl.RPCAddress) bool { return a == s.opts.Self })
+	next.Secondaries = slices.DeleteFunc(slices.Clone(c.Secondaries), func(a idl.RPCAddress) bool { return a == s.opts.Self })
 	if next.Primary == s.opts.Self {
 		next.Primary = 0
 	}
-	s.log.Warn("the meta server takes this node for a member, but the replica is not open here; leaving the configuration",
-		"gpid", g, "ballot", q.Config.Ballot)
-	meta := s.detector.meta()
-	s.opts.Peers.Go(meta, wire.Call{
-		Name: idl.RPCUpdatePartitionConfiguration, GPID: g,
+	s.leaves.Add(1)
+	s.opts.Peers.Go(s.detector.meta(), wire.Call{
+		Name: idl.RPCUpdatePartitionConfiguration, GPID: c.Pid,
 		Arg: &idl.ConfigurationUpdateRequest{
-			Info: q.Info, Config: next, Type: idl.CtDowngradeToInactive, Node: s.opts.Self, HostNode: s.opts.Self,
+			Info: app, Config: next, Type: idl.CtDowngradeToInactive, Node: s.opts.Self, HostNode: s.opts.Self,
 		},
 	}, syncTimeout, func(result []byte, err error) {
+		defer s.leaves.Add(-1)
 		var resp idl.ConfigurationUpdateResponse
 		if err == nil {
 			_, err = resp.Decode(result)
@@ -195,8 +206,14 @@ func (s *Server) leave(q *idl.ConfigurationUpdateRequest) {
 		if err == nil && !resp.Err.OK() {
 			err = resp.Err
 		}
-		if err != nil {
-			s.log.Info("leaving a configuration failed; the next config sync tries again", "gpid", g, "err", err)
+		switch {
+		case err == nil:
+		case err == idl.ErrInvalidVersion && tries > 1 && resp.Config.Ballot > c.Ballot:
+			if resp.Config.Primary == s.opts.Self || slices.Contains(resp.Config.Secondaries, s.opts.Self) {
+				s.askToLeave(app, resp.Config, tries-1)
+			}
+		default:
+			s.log.Info("leaving a configuration failed; the next config sync tries again", "gpid", c.Pid, "err", err)
 		}
 	})
 }

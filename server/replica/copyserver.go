@@ -39,7 +39,13 @@ func (s *Server) onCopy(r *wire.Request) {
 		r.ReplyError(idl.ErrInvalidData)
 		return
 	}
-	r.Reply(s.copyBlock(&req))
+	resp := s.copyBlock(&req)
+	if resp.Err.OK() {
+		s.metrics.served.Add(int64(len(resp.Data)))
+	} else {
+		s.metrics.serveFailed.Inc()
+	}
+	r.Reply(resp)
 }
 
 func (s *Server) copyBlock(req *idl.FileCopyRequest) *idl.FileCopyResponse {

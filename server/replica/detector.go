@@ -41,6 +41,7 @@ type detector struct {
 
 	base     time.Time    // what deadline counts from; monotonic
 	deadline atomic.Int64 // end of the lease in nanoseconds after base; 0 = none
+	epoch    atomic.Int64 // grows whenever a lease is lost: what was decided under it is void
 
 	mu     sync.Mutex
 	metas  []idl.RPCAddress
@@ -122,30 +123,38 @@ func (d *detector) run(ctx context.Context) {
 			wait = min(wait, time.Duration(d.deadline.Load()-d.now()))
 		}
 		timer.Reset(max(wait, 0))
+		var got *beaconResult
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
-			if held && !d.alive() {
-				held = false
-				d.log.Error("lease lost: no meta server acknowledged a beacon in time; "+
-					"replicas stop serving until one does", "lease", d.lease, "node", d.meta())
-				d.lost()
-			}
+		case r := <-d.acks:
+			got = &r
+		}
+		// First of all, even if the acknowledgement that just came begins a new lease: in between
+		// this node may have been declared dead.
+		if held && !d.alive() {
+			held = false
+			d.epoch.Add(1)
+			d.log.Error("lease lost: no meta server acknowledged a beacon in time; "+
+				"replicas stop serving until one does", "lease", d.lease, "node", d.meta())
+			d.lost()
+		}
+		if got == nil {
 			if now := time.Now(); !now.Before(next) {
 				d.beacon(now)
 				next = now.Add(d.every)
 			}
-		case r := <-d.acks:
-			renewed, again := d.take(r)
-			if renewed && !held {
-				held = true
-				d.log.Info("lease acquired", "node", r.to, "lease", d.lease)
-				d.connected(r.to)
-			}
-			if again >= 0 {
-				next = time.Now().Add(again)
-			}
+			continue
+		}
+		renewed, again := d.take(*got)
+		if renewed && !held {
+			held = true
+			d.log.Info("lease acquired", "node", got.to, "lease", d.lease)
+			d.connected(got.to)
+		}
+		if again >= 0 {
+			next = time.Now().Add(again)
 		}
 	}
 }

@@ -22,7 +22,13 @@ type gate struct {
 	// primary included; writable whether they are enough.
 	members  int
 	writable bool
+	// epoch is that of the lease under which the gate was made. A gate from before a lease was
+	// lost counts for nothing, even when the lease is back before the loop has had its turn.
+	epoch int64
 }
+
+// open reports whether the gate lets requests of this moment through.
+func (g *gate) open(d *detector) bool { return g.epoch == d.epoch.Load() && d.alive() }
 
 // A table is what a replica knows of its table. It is never changed once published.
 type table struct {
@@ -101,12 +107,12 @@ func (r *replica) refuseRead(req *wire.Request) (code idl.ErrorCode, silent bool
 	}
 	g := r.gate.Load()
 	if req.Backup {
-		if g.status == idl.PsSecondary && r.server.detector.alive() {
+		if g.status == idl.PsSecondary && g.open(r.server.detector) {
 			return idl.ErrOK, false
 		}
 		return idl.ErrInvalidState, false
 	}
-	if g.status != idl.PsPrimary || !g.readable || !r.server.detector.alive() {
+	if g.status != idl.PsPrimary || !g.readable || !g.open(r.server.detector) {
 		return idl.ErrInvalidState, false
 	}
 	return idl.ErrOK, false
@@ -129,7 +135,7 @@ func (r *replica) refuseWrite(req *wire.Request) (code idl.ErrorCode, silent boo
 		return idl.ErrParentPartitionMisused, false
 	}
 	g := r.gate.Load()
-	if g.status != idl.PsPrimary || !r.server.detector.alive() {
+	if g.status != idl.PsPrimary || !g.open(r.server.detector) {
 		return idl.ErrInvalidState, false
 	}
 	if o.RejectWritesOnFullDisk {

@@ -83,6 +83,7 @@ func (l *learn) run() {
 		switch {
 		case done && err == nil:
 			log.Info("learned all there is", "took", time.Since(start), "bytes", l.moved.Load())
+			l.r.metrics.learned.Inc()
 			l.notify(idl.ErrOK)
 			return
 		case l.ctx.Err() != nil:
@@ -96,6 +97,7 @@ func (l *learn) run() {
 			return
 		case hopeless(err) || failures >= learnTries:
 			log.Warn("learning failed", "err", err)
+			l.r.metrics.failed.Inc()
 			l.notify(idl.ErrLearnFileFailed)
 			_ = l.r.call(l.ctx, func(now time.Time) error {
 				l.r.core.LearnFailed(now, l.signature)
@@ -237,6 +239,7 @@ func (l *learn) copy(resp *idl.LearnResponse) error {
 		fs: o.FS, to: to, block: o.CopyBlockBytes, parallel: o.CopyParallel, timeout: o.CopyTimeout, done: c.done,
 		progress: func(n int) {
 			l.moved.Add(int64(n))
+			r.metrics.copied.Add(int64(n))
 			stall.Reset(learnStall)
 		},
 	}

@@ -197,6 +197,9 @@ func (s *Server) setAside(d *disk, name, suffix string) error {
 	if err := fs.Rename(fs.PathJoin(d.reps, name), fs.PathJoin(d.reps, to)); err != nil {
 		return err
 	}
+	if suffix == errSuffix {
+		s.metrics.setAside.Inc()
+	}
 	return syncDir(fs, d.reps)
 }
 
@@ -256,6 +259,7 @@ func (s *Server) load(g idl.GPID, d *disk, dir string) (_ *replica, err error) {
 	if err := r.clearUnfinished(); err != nil {
 		r.log.Warn("cannot remove what an interrupted task left", "dir", dir, "err", err)
 	}
+	r.measure()
 	r.log.Debug("replica loaded", "ballot", st.Ballot, "committed", st.Committed, "prepared", st.Prepared)
 	return r, nil
 }
@@ -469,10 +473,13 @@ func (s *Server) closeLater(r *replica, failure error) {
 }
 
 func (s *Server) close(r *replica, failure error) {
+	s.closing.Add(1)
+	defer s.closing.Add(-1)
 	if err := r.stop(s.ctx); err != nil {
 		r.log.Warn("closing a replica was given up", "err", err)
 		return
 	}
+	s.opts.Metrics.Remove(r.metrics.entity)
 	info := r.info()
 	info.Status = idl.PsInactive
 	var bad *engine.CorruptError

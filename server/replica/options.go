@@ -14,6 +14,7 @@ import (
 	"github.com/pegasus-ops/pegasus-ops/server/command"
 	"github.com/pegasus-ops/pegasus-ops/server/engine"
 	"github.com/pegasus-ops/pegasus-ops/server/idl"
+	"github.com/pegasus-ops/pegasus-ops/server/metrics"
 	"github.com/pegasus-ops/pegasus-ops/server/wire"
 )
 
@@ -33,6 +34,7 @@ type Options struct {
 	HTTP      *http.ServeMux // nil: no pages
 	Peers     *wire.Peers
 	Commands  *command.Registry // nil: no remote commands
+	Metrics   *metrics.Registry // nil: nobody looks
 	Log       *slog.Logger
 
 	DataDirs []DataDir
@@ -219,6 +221,9 @@ func (o *Options) complete() error {
 	orDefault(&o.GarbageDirKeep, d.GarbageDirKeep)
 	if o.Log == nil {
 		o.Log = slog.Default()
+	}
+	if o.Metrics == nil {
+		o.Metrics = metrics.New(metrics.Identity{})
 	}
 	if o.StartTime.IsZero() {
 		o.StartTime = time.Now()

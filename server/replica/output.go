@@ -75,6 +75,7 @@ func (r *replica) apply(now time.Time, m *pacifica.Mutation) {
 		if err != nil {
 			r.fail(now, err)
 		}
+		r.metrics.committed.Inc()
 	}
 	if batch != nil {
 		r.inflight--

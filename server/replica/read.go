@@ -19,48 +19,57 @@ const inlineSortKeys = 16
 // writer holds, no allocation of ours. The others go to a bounded pool.
 func (s *Server) handleReads() {
 	for _, name := range engine.Reads() {
+		op := opOf[name]
+		read := func(req *wire.Request) { s.read(req, op) }
 		switch {
 		case name == idl.RPCClearScanner:
 			s.opts.Mux.Handle(name, s.onClearScanner)
 		case engine.PointRead(name):
-			s.opts.Mux.Handle(name, s.onRead)
+			s.opts.Mux.Handle(name, read)
 		case name == idl.RPCMultiGet:
-			s.opts.Mux.Handle(name, s.onMultiGet)
+			s.opts.Mux.Handle(name, func(req *wire.Request) {
+				if n := sortKeyCount(req.Arg); n > 0 && n <= inlineSortKeys {
+					read(req)
+				} else {
+					s.readLater(req, read)
+				}
+			})
 		default:
-			s.opts.Mux.HandlePooled(name, s.reads, s.onRead)
+			s.opts.Mux.Handle(name, func(req *wire.Request) { s.readLater(req, read) })
 		}
 	}
 }
 
-func (s *Server) onRead(req *wire.Request) {
+func (s *Server) readLater(req *wire.Request, read wire.Handler) {
+	kept := req.Retain()
+	if !s.reads.Submit(func() { read(kept) }) {
+		s.metrics.readBusy.Inc()
+		kept.ReplyError(idl.ErrBusy)
+	}
+}
+
+func (s *Server) read(req *wire.Request, op op) {
 	r := s.replica(req.GPID)
 	if r == nil {
-		req.ReplyError(idl.ErrObjectNotFound)
+		s.metrics.readFailed.Inc()
+		req.ReplyError(s.absent(req.GPID))
 		return
 	}
-	if code, silent := r.refuseRead(req); silent {
-		return
-	} else if code != idl.ErrOK {
-		req.ReplyError(code)
+	code, silent := r.refuseRead(req)
+	if silent {
 		return
 	}
 	db := r.db.Load()
-	if db == nil {
-		req.ReplyError(idl.ErrInvalidState)
+	if code == idl.ErrOK && db == nil {
+		code = idl.ErrInvalidState
+	}
+	if code != idl.ErrOK {
+		s.metrics.readFailed.Inc()
+		req.ReplyError(code)
 		return
 	}
+	r.metrics.requests[op].Inc()
 	db.Read(req.Name, req.Arg, req)
-}
-
-func (s *Server) onMultiGet(req *wire.Request) {
-	if n := sortKeyCount(req.Arg); n > 0 && n <= inlineSortKeys {
-		s.onRead(req)
-		return
-	}
-	kept := req.Retain()
-	if !s.reads.Submit(func() { s.onRead(kept) }) {
-		kept.ReplyError(idl.ErrBusy)
-	}
 }
 
 // sortKeyCount returns how many sort keys a multi_get_request names, without decoding it; 0 when

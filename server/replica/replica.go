@@ -29,6 +29,8 @@ type replica struct {
 	plog   *plog.Log
 	pins   pins
 
+	metrics replicaMetrics
+
 	table atomic.Pointer[table]
 	gate  atomic.Pointer[gate]
 	db    atomic.Pointer[engine.DB] // nil while a checkpoint is being installed
@@ -115,6 +117,7 @@ func (r *replica) run() {
 		<-r.inbox.wake
 		var tick bool
 		r.held, events, tick = r.inbox.take(r.held, events)
+		epoch := r.server.detector.epoch.Load()
 		now := time.Now()
 		if until, ok := r.server.detector.until(); ok {
 			r.core.RenewLease(now, until)
@@ -127,6 +130,7 @@ func (r *replica) run() {
 			r.core.Tick(now)
 		}
 		r.turn(now)
+		r.publish(now, epoch)
 	}
 	r.shut()
 }
@@ -140,11 +144,10 @@ func (r *replica) turn(now time.Time) {
 		}
 		r.handle(now, r.core.Ready())
 	}
-	r.publish(now)
 }
 
 // publish makes the outcome of a turn visible to the rest of the server.
-func (r *replica) publish(now time.Time) {
+func (r *replica) publish(now time.Time, epoch int64) {
 	st := r.core.Status()
 	r.statusMu.Lock()
 	r.status = st
@@ -155,6 +158,7 @@ func (r *replica) publish(now time.Time) {
 		readable: r.core.CanRead(now),
 		members:  st.Config.Members(),
 		writable: true,
+		epoch:    epoch,
 	}
 	if err := r.core.CanPropose(now); err == idl.ErrNotEnoughMember {
 		g.writable = false

@@ -31,10 +31,13 @@ type Server struct {
 	copies  *wire.Pool // reading files for learners
 	chores  *wire.Pool // checkpoints, closing, removal
 
-	learnSlots chan struct{}               // one for each checkpoint being copied
-	learning   atomic.Int64                // learns under way
-	taught     [idl.LtApp + 1]atomic.Int64 // answers to learners, by type
-	signature  atomic.Int64                // the last one given to a learner
+	learnSlots chan struct{} // one for each checkpoint being copied
+	learning   atomic.Int64  // learns under way
+	closing    atomic.Int64  // replicas being closed
+	leaves     atomic.Int64  // requests to leave a configuration under way
+	signature  atomic.Int64  // the last one given to a learner
+
+	metrics serverMetrics
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -98,6 +101,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	s.detector.connected = func(idl.RPCAddress) { s.tickAll(); s.syncSoon() }
 	s.detector.lost = s.loseLease
 
+	s.measure()
 	if err := s.loadAll(ctx); err != nil {
 		return nil, errors.Join(err, s.Stop(context.WithoutCancel(ctx)))
 	}
@@ -128,6 +132,7 @@ func (s *Server) Stop(ctx context.Context) (err error) {
 		all := *s.hosted.Load()
 		s.hosted.Store(&map[idl.GPID]*replica{})
 		s.mu.Unlock()
+		s.leaveAll(ctx, all)
 		errs := make(chan error, len(all))
 		for _, r := range all {
 			go func() { errs <- r.stop(ctx) }()
@@ -144,8 +149,46 @@ func (s *Server) Stop(ctx context.Context) (err error) {
 	return err
 }
 
+// leaveTimeout bounds the farewell of a server that is being stopped.
+const leaveTimeout = 2 * time.Second
+
+// leaveAll takes this node out of all configurations, so that other servers take over at once
+// and need not wait until this one is found dead.
+func (s *Server) leaveAll(ctx context.Context, all map[idl.GPID]*replica) {
+	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, r := range all {
+		wg.Go(func() {
+			_ = r.call(ctx, func(now time.Time) error { r.core.Fail(now); return nil })
+			_ = r.call(ctx, func(time.Time) error { return nil }) // what came out of it has been sent
+		})
+	}
+	wg.Wait()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for s.leaves.Load() > 0 {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // replica returns the open replica of a partition, nil if there is none.
 func (s *Server) replica(g idl.GPID) *replica { return (*s.hosted.Load())[g] }
+
+// absent is the error for a request to a partition that has no open replica here: clients look
+// for another server either way, but a directory means that it is only not in service now.
+func (s *Server) absent(g idl.GPID) idl.ErrorCode {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed[g] != nil || s.opening[g] != nil {
+		return idl.ErrInvalidState
+	}
+	return idl.ErrObjectNotFound
+}
 
 // replicas returns the open replicas; the map must not be changed.
 func (s *Server) replicas() map[idl.GPID]*replica { return *s.hosted.Load() }

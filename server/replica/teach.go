@@ -62,7 +62,7 @@ func (r *replica) teach(now time.Time, req *wire.Request, q *idl.LearnRequest) {
 			resp.Mutations[i] = m.Encoded
 		}
 		r.log.Info("teaching from memory", "node", q.Learner, "decree", plan.Start, "committed", plan.Committed)
-		r.server.taught[idl.LtCache].Add(1)
+		r.metrics.taught[idl.LtCache].Inc()
 		req.Reply(resp)
 		return
 	}
@@ -71,7 +71,7 @@ func (r *replica) teach(now time.Time, req *wire.Request, q *idl.LearnRequest) {
 			r.log.Warn("cannot help a learner", "node", q.Learner, "err", err)
 			resp = &idl.LearnResponse{Err: errorCode(err)}
 		}
-		r.server.taught[resp.Type].Add(1)
+		r.metrics.taught[resp.Type].Inc()
 		req.Reply(resp)
 	})
 }

@@ -53,24 +53,29 @@ func (s *Server) handleWrites() {
 		if !ok {
 			continue
 		}
-		s.opts.Mux.Handle(name, func(req *wire.Request) { s.onWrite(req, code) })
+		op := opOf[name]
+		s.opts.Mux.Handle(name, func(req *wire.Request) { s.write(req, code, op) })
 	}
 }
 
-func (s *Server) onWrite(req *wire.Request, code engine.WriteCode) {
+func (s *Server) write(req *wire.Request, code engine.WriteCode, op op) {
 	r := s.replica(req.GPID)
 	if r == nil {
-		req.ReplyError(idl.ErrObjectNotFound)
+		s.metrics.writeFailed.Inc()
+		req.ReplyError(s.absent(req.GPID))
 		return
 	}
 	if err, silent := r.refuseWrite(req); silent {
 		return
 	} else if err != idl.ErrOK {
+		s.metrics.writeFailed.Inc()
 		req.ReplyError(err)
 		return
 	}
+	r.metrics.requests[op].Inc()
 	kept := req.Retain()
 	if err := r.inbox.write(kept, code, s.inboxLimits); err != idl.ErrOK {
+		s.metrics.writeBusy.Inc()
 		kept.ReplyError(err)
 	}
 }
