@@ -19,7 +19,7 @@
 // No configuration takes effect before it is in the metadata store (server/meta/store). The loop
 // hands a write to a goroutine, marks the partition as being written, and goes on; requests about
 // the partition wait. When the write has ended it changes its memory, answers, and tells whom it
-// concerns (store.go, update.go). A write that finds a newer epoch in the store means that
+// concerns (state.go, update.go). A write that finds a newer epoch in the store means that
 // another meta server leads: this one forgets everything and runs for election again.
 //
 // # Where things are
@@ -34,7 +34,7 @@
 //	balance.go            operator's proposals, ddd_diagnose
 //	level.go              function levels and the automatic freeze
 //	rpc.go, query.go      the RPCs; answers of a server that does not lead
-//	http.go, tables_json.go, commands.go   what operators look at
+//	http.go, table_json.go, commands.go   what operators look at
 //
 // Who becomes primary or secondary is not decided here but in server/meta/guardian.
 package meta

@@ -131,6 +131,9 @@ func TestDecide(t *testing.T) {
 
 		{"two drops, equal: the latest", nodes{a, b}, Partition{Config: config(0, nil, a, b),
 			Dropped: []Dropped{gone(a, 2), gone(b, 1)}}, nil, "ASSIGN_PRIMARY b@b"},
+		{"two drops, equal: the less loaded", nodes{a, b}, Partition{Config: config(0, nil, a, b),
+			Dropped: []Dropped{gone(a, 2), gone(b, 1)}}, func(v *View, _ *Partition) { v.Loads.Expect(1, Action{idl.CtAssignPrimary, b, b}) },
+			"ASSIGN_PRIMARY a@a"},
 		{"two drops, larger ballot", nodes{a, b}, Partition{Config: config(0, nil, a, b),
 			Dropped: []Dropped{with(gone(a, 2), 4, 10, 12), with(gone(b, 1), 3, 10, 12)}}, nil, "ASSIGN_PRIMARY a@a"},
 		{"two drops, larger committed", nodes{a, b}, Partition{Config: config(0, nil, a, b),

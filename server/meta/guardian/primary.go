@@ -33,10 +33,12 @@ func (v *View) choosePrimary(p *Partition, d Decision) Decision {
 // leastPrimary is the node best suited to carry one more primary: the criteria are, in this
 // order, primaries of the table, partitions of the table, all primaries, all partitions.
 func (v *View) leastPrimary(appID int32, suits func(idl.RPCAddress) bool) idl.RPCAddress {
-	return v.least(suits, func(n idl.RPCAddress) [4]int {
-		table, total := v.Loads.Table(appID, n), v.Loads.Total(n)
-		return [4]int{table.Primaries, table.Partitions, total.Primaries, total.Partitions}
-	})
+	return v.least(suits, func(n idl.RPCAddress) [4]int { return v.primaryLoad(appID, n) })
+}
+
+func (v *View) primaryLoad(appID int32, n idl.RPCAddress) [4]int {
+	table, total := v.Loads.Table(appID, n), v.Loads.Total(n)
+	return [4]int{table.Primaries, table.Partitions, total.Primaries, total.Partitions}
 }
 
 // assignNew places a partition that never had a member.
@@ -83,8 +85,16 @@ func (v *View) assignBetter(p *Partition, d Decision) Decision {
 			a.Node, a.Ballot, a.Committed, b.Node, b.Ballot, b.Committed))
 	}
 	best := b
-	if better(a, b) {
+	switch c := compare(a, b); {
+	case c > 0:
 		best = a
+	case c == 0 && a.Held:
+		// They hold the same, so the load may decide; else after a restart of everything all
+		// primaries would gather on the node that was last to restart.
+		x, y := v.primaryLoad(pc.Pid.AppID, a.Node), v.primaryLoad(pc.Pid.AppID, b.Node)
+		if slices.Compare(x[:], y[:]) < 0 {
+			best = a
+		}
 	}
 	prepared := max(a.Prepared, b.Prepared)
 	if prepared < pc.LastCommittedDecree {
@@ -97,9 +107,9 @@ func (v *View) assignBetter(p *Partition, d Decision) Decision {
 	return d.propose(idl.CtAssignPrimary, best.Node, best.Node)
 }
 
-func better(a, b Dropped) bool {
+func compare(a, b Dropped) int {
 	x, y := [...]int64{a.Ballot, a.Committed, a.Prepared}, [...]int64{b.Ballot, b.Committed, b.Prepared}
-	return slices.Compare(x[:], y[:]) > 0
+	return slices.Compare(x[:], y[:])
 }
 
 // unavailable says why a former member cannot be judged yet, or nothing.
