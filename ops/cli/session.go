@@ -234,7 +234,7 @@ func (a *App) printPlan(p *plan.Plan) {
 		a.ui.Print("%2d. %s", n+1, a.ui.Paint(ui.Bold, stage.Title))
 		for _, lane := range stage.Lanes {
 			for _, s := range lane {
-				a.ui.Print("    - %s%s", s, a.ui.Paint(ui.Faint, fmt.Sprintf("  [%s]", s.Reason)))
+				a.ui.Print("    - %s%s", s, a.ui.Paint(ui.Faint, fmt.Sprintf("  (%s)", s.Reason)))
 			}
 		}
 	}

@@ -61,6 +61,10 @@ func (a *App) runShell(ctx context.Context, o shellOptions) error {
 			options.Metas = append(options.Metas, m.Address())
 		}
 	}
+	if options.Interactive {
+		// Ctrl-C ends what the shell is doing, not the shell; it sees to that itself.
+		ctx = context.WithoutCancel(ctx)
+	}
 	return shell.Run(ctx, options)
 }
 
