@@ -88,7 +88,13 @@ func (r *execution) stage(ctx context.Context, s plan.Stage) error {
 }
 
 func (r *execution) lane(ctx context.Context, lane plan.Lane) error {
-	for _, s := range lane {
+	for n, s := range lane {
+		ctx := ctx
+		if owed(lane, n) {
+			// A server that was stopped in order to be started again is started
+			// again, Ctrl-C or not. The deadlines of the steps still hold.
+			ctx = context.WithoutCancel(ctx)
+		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -97,6 +103,22 @@ func (r *execution) lane(ctx context.Context, lane plan.Lane) error {
 		}
 	}
 	return nil
+}
+
+// owed says whether step n stands between the stop of a server and its start,
+// these two included.
+func owed(lane plan.Lane, n int) bool {
+	for _, start := range lane[n:] {
+		if start.Kind != plan.StartServer {
+			continue
+		}
+		for _, stop := range lane[:n+1] {
+			if stop.Kind == plan.StopServer && stop.Instance == start.Instance {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (r *execution) step(ctx context.Context, s plan.Step) error {

@@ -183,3 +183,14 @@ type stopAfter struct {
 }
 
 func (s *stopAfter) StepEnds(plan.Step, string, time.Duration, error) { s.cancel() }
+
+// An interrupted run leaves no server down that it only meant to restart.
+func TestOwed(t *testing.T) {
+	lane := plan.Lane{{Kind: plan.WaitHealthy}, {Kind: plan.StopServer, Instance: "a"}, {Kind: plan.WriteConfig, Instance: "a"},
+		{Kind: plan.StartServer, Instance: "a"}, {Kind: plan.WaitHealthy}}
+	for n, want := range []bool{false, true, true, true, false} {
+		require.Equal(t, want, owed(lane, n), "step %d", n)
+	}
+	require.False(t, owed(plan.Lane{{Kind: plan.StopServer, Instance: "a"}}, 0))
+	require.False(t, owed(plan.Lane{{Kind: plan.StopServer, Instance: "a"}, {Kind: plan.StartServer, Instance: "b"}}, 0))
+}
