@@ -89,7 +89,7 @@ func (s *Server) clock(ctx context.Context) {
 		}
 		if !now.Before(disks) {
 			disks = now.Add(s.opts.DiskStatInterval)
-			s.chore(s.lookAtDisks)
+			s.background(s.chores, s.lookAtDisks)
 		}
 		next := time.Until(slow)
 		if busy {
@@ -117,7 +117,7 @@ func (s *Server) scheduleMaintenance() {
 			}
 		}
 		r.checkpoint.next.Store(now + every)
-		s.chore(func() {
+		s.background(s.chores, func() {
 			if !r.inbox.enter(&r.tasks) {
 				return
 			}

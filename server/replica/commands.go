@@ -140,7 +140,7 @@ func (s *Server) eachReplica(args []string, f func(*replica) string) string {
 }
 
 func (s *Server) triggerCheckpoint(r *replica) string {
-	s.chore(func() {
+	s.background(s.chores, func() {
 		if !r.inbox.enter(&r.tasks) {
 			return
 		}

@@ -221,7 +221,7 @@ func (s *Server) askToLeave(app idl.AppInfo, c idl.PartitionConfiguration, tries
 // discard gives up a replica that the meta server has no use for: its directory is renamed and
 // removed later.
 func (s *Server) discard(g idl.GPID) {
-	s.chore(func() {
+	s.background(s.closers, func() {
 		if r := s.replica(g); r != nil {
 			if st := r.snapshot(); st.Role != pacifica.RoleInactive || st.Transient {
 				r.log.Warn("the meta server wants a replica removed that is in use; it stays", "role", st.Role)

@@ -254,6 +254,9 @@ func (l *learn) copy(resp *idl.LearnResponse) error {
 
 // install runs on the loop: the copied checkpoint becomes the data of the replica.
 func (r *replica) install(now time.Time, signature int64, resp *idl.LearnResponse) error {
+	if st := r.core.Status(); st.Role != pacifica.RoleLearner || st.Signature != signature || st.LearnDone {
+		return errClosed // it ended a moment ago; the data must stay what the state machine knows
+	}
 	fs := r.server.opts.FS
 	from, data := fs.PathJoin(r.dir, learnName), fs.PathJoin(r.dir, dataName)
 	decree, err := engine.Inspect(fs, from)

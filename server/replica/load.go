@@ -469,7 +469,7 @@ func (s *Server) create(g idl.GPID, app idl.AppInfo) (_ *replica, err error) {
 // closeLater closes a replica in the background. failure says why, nil that it is not needed
 // any more; a replica with damaged data is set aside.
 func (s *Server) closeLater(r *replica, failure error) {
-	s.chore(func() { s.close(r, failure) })
+	s.background(s.closers, func() { s.close(r, failure) })
 }
 
 func (s *Server) close(r *replica, failure error) {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -171,9 +172,9 @@ func TestSuperfluousReplicaBecomesGarbage(t *testing.T) {
 
 func TestFullDiskRefusesNewReplicas(t *testing.T) {
 	mem := vfs.NewMem()
-	full := false
+	var full atomic.Bool
 	fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if full && (op.Kind == errorfs.OpCreate || op.Kind == errorfs.OpFileWrite || op.Kind == errorfs.OpMkdirAll) {
+		if full.Load() && (op.Kind == errorfs.OpCreate || op.Kind == errorfs.OpFileWrite || op.Kind == errorfs.OpMkdirAll) {
 			return syscall.ENOSPC
 		}
 		return nil
@@ -181,20 +182,21 @@ func TestFullDiskRefusesNewReplicas(t *testing.T) {
 	s, err := startLoner(t, fs)
 	require.NoError(t, err)
 	defer s.Stop(context.Background())
-	full = true
+	full.Store(true)
 	g := idl.GPID{AppID: 1}
 	_, err = s.open(g, idl.AppInfo{AppID: 1}, true)
 	require.Equal(t, idl.ErrDiskInsufficient, openError(err))
-	full = false
+	full.Store(false)
 	_, err = s.open(g, idl.AppInfo{AppID: 1}, true)
 	require.NoError(t, err)
 }
 
 func TestReplicaFailsAlone(t *testing.T) {
 	mem := vfs.NewMem()
-	broken := ""
+	var broken atomic.Value
+	broken.Store("")
 	fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if broken != "" && strings.HasPrefix(op.Path, broken) && op.Kind == errorfs.OpFileWrite {
+		if b := broken.Load().(string); b != "" && strings.HasPrefix(op.Path, b) && op.Kind == errorfs.OpFileWrite {
 			return io.ErrShortWrite
 		}
 		return nil
@@ -205,7 +207,7 @@ func TestReplicaFailsAlone(t *testing.T) {
 	defer s.Stop(context.Background())
 	r := s.replica(idl.GPID{AppID: 1})
 	require.NoError(t, r.call(context.Background(), func(now time.Time) error {
-		broken = r.dir + "/.init-info"
+		broken.Store(r.dir + "/.init-info")
 		err := r.storeBallot(3)
 		r.fail(now, err)
 		return nil

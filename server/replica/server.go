@@ -29,7 +29,8 @@ type Server struct {
 	reads   *wire.Pool // scans and other long reads
 	openers *wire.Pool // opening and making replicas
 	copies  *wire.Pool // reading files for learners
-	chores  *wire.Pool // checkpoints, closing, removal
+	chores  *wire.Pool // checkpoints, removal
+	closers *wire.Pool // closing replicas, which must not wait for long chores
 
 	learnSlots chan struct{} // one for each checkpoint being copied
 	learning   atomic.Int64  // learns under way
@@ -89,6 +90,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		openers:     wire.NewPool(4, 10000),
 		copies:      wire.NewPool(4, 1000),
 		chores:      wire.NewPool(2, 100000),
+		closers:     wire.NewPool(8, 100000),
 		learnSlots:  make(chan struct{}, o.LearnMax),
 		opening:     map[idl.GPID]*opening{},
 		closed:      map[idl.GPID]*closedReplica{},
@@ -212,8 +214,8 @@ func (s *Server) unhost(r *replica) {
 	s.hosted.Store(&next)
 }
 
-// chore runs f in the background unless the server is stopping. Stop waits for it.
-func (s *Server) chore(f func()) {
+// background runs f on a pool unless the server is stopping. Stop waits for it.
+func (s *Server) background(pool *wire.Pool, f func()) {
 	s.mu.Lock()
 	if s.ending {
 		s.mu.Unlock()
@@ -221,7 +223,7 @@ func (s *Server) chore(f func()) {
 	}
 	s.wg.Add(1)
 	s.mu.Unlock()
-	if !s.chores.Submit(func() { defer s.wg.Done(); f() }) {
+	if !pool.Submit(func() { defer s.wg.Done(); f() }) {
 		s.wg.Done()
 		s.log.Error("too much waits to be done in the background; a task was dropped")
 	}
