@@ -26,9 +26,9 @@
 // # Files
 //
 // disks.go finds and checks the data dirs and chooses one for a new replica, names.go knows the
-// names in them, files.go the two small files of a replica that are not data. load.go opens
-// what is there at start, makes new replicas and closes them. What cannot be loaded is renamed,
-// never deleted. checkpoint.go makes checkpoints and lets go of log that is no longer needed;
+// names in them, files.go the two small files of a replica that are not data. load.go loads
+// what is there at start, open.go opens, makes and closes replicas later. What cannot be loaded
+// is renamed, never deleted. checkpoint.go makes checkpoints and lets go of log that is no longer needed;
 // janitor.go removes what was set aside long ago. clock.go is the one timer for all of that: an
 // idle replica costs nothing but a tick each second.
 //
