@@ -52,7 +52,7 @@ type Process struct {
 
 // Case is one load for a fixed time.
 type Case struct {
-	Target    string  `json:"target"` // pegasus, pebble (bare, WAL on, not synced) or echo (bare RPC)
+	Target    string  `json:"target"` // pegasus, pebble (bare, WAL on, not synced), pebble-sync (each write synced) or echo (bare RPC)
 	Op        string  `json:"op"`
 	Threads   int     `json:"threads"`
 	ValueSize int     `json:"value_bytes"`
@@ -171,7 +171,7 @@ func run(ctx context.Context, s settings) (err error) {
 	t := cl.Table("temp")
 	for _, size := range s.values {
 		for _, threads := range s.threads {
-			for _, target := range []string{"pebble", "echo"} {
+			for _, target := range []string{"pebble", "pebble-sync", "echo"} {
 				cs, err := peerCase(ctx, target, threads, size, s)
 				if err != nil {
 					return fmt.Errorf("%s: %w", target, err)
@@ -251,13 +251,12 @@ func show(c Case) Case {
 
 func ratios(cases []Case) []Ratio {
 	var out []Ratio
-	peer := map[string]string{"set": "pebble", "get": "echo"}
 	for _, c := range cases {
 		if c.Target != "pegasus" {
 			continue
 		}
 		for _, p := range cases {
-			if p.Target == peer[c.Op] && p.Threads == c.Threads && p.ValueSize == c.ValueSize && p.OpsPerSec > 0 {
+			if p.Target != "pegasus" && p.Op == c.Op && p.Threads == c.Threads && p.ValueSize == c.ValueSize && p.OpsPerSec > 0 {
 				out = append(out, Ratio{c.Op, c.Threads, c.ValueSize, p.Target, c.OpsPerSec / p.OpsPerSec})
 			}
 		}

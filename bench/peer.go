@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -27,16 +28,16 @@ import (
 const rpcBenchEcho = "RPC_BENCH_ECHO"
 
 func peerCase(ctx context.Context, target string, threads, size int, s settings) (Case, error) {
-	if target == "pebble" {
-		return pebbleCase(ctx, threads, size, s)
+	if target == "echo" {
+		return echoCase(ctx, threads, size, s)
 	}
-	return echoCase(ctx, threads, size, s)
+	return pebbleCase(ctx, target, threads, size, s)
 }
 
-// pebbleCase writes the same records into one bare Pebble with its WAL on, not synced: the
-// durability our servers give by default.
-func pebbleCase(ctx context.Context, threads, size int, s settings) (Case, error) {
-	cmd := exec.CommandContext(ctx, os.Args[0], "peer-pebble", strconv.Itoa(threads), strconv.Itoa(size), strconv.Itoa(s.keys), s.duration.String())
+// pebbleCase writes the same records into one bare Pebble with its WAL on: not synced, which is
+// the durability our servers give by default on one machine, or synced.
+func pebbleCase(ctx context.Context, target string, threads, size int, s settings) (Case, error) {
+	cmd := exec.CommandContext(ctx, os.Args[0], "peer-"+target, strconv.Itoa(threads), strconv.Itoa(size), strconv.Itoa(s.keys), s.duration.String())
 	cmd.Stderr = os.Stderr
 	b, err := cmd.Output()
 	if err != nil {
@@ -46,7 +47,7 @@ func pebbleCase(ctx context.Context, threads, size int, s settings) (Case, error
 	return c, json.Unmarshal(b, &c)
 }
 
-func runPebble(threads, size, keys int, d time.Duration) (Case, error) {
+func runPebble(target string, threads, size, keys int, d time.Duration) (Case, error) {
 	dir, err := os.MkdirTemp("", "pegasus-bench-pebble-")
 	if err != nil {
 		return Case{}, err
@@ -58,7 +59,11 @@ func runPebble(threads, size, keys int, d time.Duration) (Case, error) {
 	}
 	defer db.Close()
 	val := value(rand.New(rand.NewPCG(1, 2)), size)
-	do := func(_ *rand.Rand, k int) error { return db.Set(key(k), val, pebble.NoSync) }
+	durability := pebble.NoSync
+	if target == "pebble-sync" {
+		durability = pebble.Sync
+	}
+	do := func(_ *rand.Rand, k int) error { return db.Set(key(k), val, durability) }
 	ctx := context.Background()
 	if _, err := drive(ctx, threads, d/5, keys, do); err != nil {
 		return Case{}, err
@@ -72,7 +77,7 @@ func runPebble(threads, size, keys int, d time.Duration) (Case, error) {
 		return Case{}, err
 	}
 	after, err := onebox.ProcessUsage(os.Getpid())
-	c.Target, c.Op, c.ValueSize = "pebble", "set", size
+	c.Target, c.Op, c.ValueSize = target, "set", size
 	c.CPUPerMillion = (after.CPU - before.CPU).Seconds() / float64(c.Ops) * 1e6
 	return c, err
 }
@@ -166,12 +171,12 @@ func runPeer(kind string, args []string) {
 		switch {
 		case kind == "peer-echo" && len(args) == 1:
 			return serveEcho(n[0])
-		case kind == "peer-pebble" && len(args) == 4:
+		case (kind == "peer-pebble" || kind == "peer-pebble-sync") && len(args) == 4:
 			d, err := time.ParseDuration(args[3])
 			if err != nil {
 				return err
 			}
-			c, err := runPebble(n[0], n[1], n[2], d)
+			c, err := runPebble(strings.TrimPrefix(kind, "peer-"), n[0], n[1], n[2], d)
 			if err != nil {
 				return err
 			}

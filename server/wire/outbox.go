@@ -5,6 +5,7 @@ package wire
 import (
 	"errors"
 	"net"
+	"runtime"
 	"sync"
 )
 
@@ -65,8 +66,14 @@ func (o *outbox) end(b []byte) {
 	}
 	o.mu.Unlock()
 	if start {
-		go o.flush()
+		go o.flushSoon()
 	}
+}
+
+// flushSoon lets those go first that are about to add frames: one write then carries them all.
+func (o *outbox) flushSoon() {
+	runtime.Gosched()
+	o.flush()
 }
 
 // hold keeps frames back until release: the reader has more requests at hand.
