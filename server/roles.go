@@ -144,7 +144,7 @@ func (n *node) startReplica(ctx context.Context) (*replica.Server, error) {
 	o := replica.DefaultOptions()
 	o.Self, o.StartTime, o.FS = n.addr, n.start, vfs.Default
 	o.Mux, o.Peers, o.Commands, o.Log = n.mux, n.peers, n.commands, n.log
-	o.HTTP = n.pages
+	o.HTTP, o.Metrics = n.pages, n.metrics
 	o.DataDirs = dirs
 	o.IgnoreBrokenDisk = r.IgnoreBrokenDisk
 	o.Metas = metas
@@ -163,6 +163,8 @@ func (n *node) startReplica(ctx context.Context) (*replica.Server, error) {
 	}
 	o.PlogSync = r.PlogForceFlush
 	o.PlogSegmentBytes = r.PlogSegmentBytes
+	o.PlogReserveBytes = r.PlogReserveBytes
+	o.PlogReserveAge = r.PlogReserveTime
 	o.CheckpointEvery = r.CheckpointInterval
 	o.CheckpointMaxAge = r.CheckpointMaxInterval
 	o.CheckpointReserveCount = v.CheckpointReserveCount
