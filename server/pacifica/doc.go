@@ -37,7 +37,7 @@
 // the new primary included, would have had it.
 //
 // Reads are served only after everything that was prepared at the take-over is committed, and
-// only under the lease (RenewLease); learners are helped only after that too.
+// only under the lease (RenewLease); learners are upgraded only after that too.
 //
 // # Learning
 //

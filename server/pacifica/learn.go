@@ -24,8 +24,8 @@ func (r *Replica) addLearner(node NodeID, signature int64) error {
 }
 
 // Learn answers a learner on the primary. Errors (idl.ErrorCode): ErrInvalidState not primary,
-// ErrObjectNotFound unknown learner, ErrWrongChecksum other signature, ErrTryAgain not reconciled
-// yet, ErrInconsistentState the learner is ahead of the primary.
+// ErrObjectNotFound unknown learner, ErrWrongChecksum other signature, ErrInconsistentState the
+// learner knows more to be committed than the primary does yet (ask again).
 func (r *Replica) Learn(now time.Time, q LearnRequest) (LearnPlan, error) {
 	r.now = now
 	if r.role != RolePrimary {
@@ -37,10 +37,6 @@ func (r *Replica) Learn(now time.Time, q LearnRequest) (LearnPlan, error) {
 		return LearnPlan{}, idl.ErrObjectNotFound
 	case p.signature != q.Signature:
 		return LearnPlan{}, idl.ErrWrongChecksum
-	case r.committed < r.takeover:
-		// What earlier primaries committed may not be known here yet. A learner that got only
-		// what is known could become primary without the rest.
-		return LearnPlan{}, idl.ErrTryAgain
 	}
 	p.greeted, p.contact = true, now
 	plan := LearnPlan{Ballot: r.ballot, Committed: r.committed, Start: q.Committed + 1}
@@ -95,7 +91,9 @@ func (r *Replica) goLive(p *peer, prepared int64) {
 	}
 }
 
-// upgradeLearners lets learners that have caught up count, and asks for their upgrade.
+// upgradeLearners lets learners that have caught up count, and asks for their upgrade. Before the
+// take-over is committed, what earlier primaries committed may not be known to be so: a learner
+// that has everything known could then become primary without the rest.
 func (r *Replica) upgradeLearners() {
 	for _, p := range r.peers {
 		if p.role != RoleLearner || !p.live || p.acked < r.committed || r.committed < r.takeover {

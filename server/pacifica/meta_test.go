@@ -197,8 +197,11 @@ func (m *meta) choose() NodeID {
 		return 0
 	}
 	ia, ib := sa.info, sb.info
-	if (ia.MemberBallot-ib.MemberBallot)*(ia.Committed-ib.Committed) < 0 {
-		m.refused = "larger ballot with smaller commit point"
+	// The one with the larger ballot need not know as much to be committed (commit points are
+	// logged one mutation late), but must have it.
+	if ia.MemberBallot > ib.MemberBallot && ia.Prepared < ib.Committed ||
+		ib.MemberBallot > ia.MemberBallot && ib.Prepared < ia.Committed {
+		m.refused = "larger ballot with less data"
 		return 0
 	}
 	switch {

@@ -33,7 +33,8 @@ type peer struct {
 	signature int64 // of a learner
 
 	acked int64 // the peer's log has everything up to here
-	next  int64 // first decree not sent yet
+	next  int64 // first decree to be sent
+	high  int64 // last decree that was ever sent
 	told  int64 // commit point it was last told
 
 	live    bool  // receives prepares; learners only after they said so
@@ -47,7 +48,7 @@ type peer struct {
 	contact time.Time // last answer
 }
 
-func (p *peer) outstanding() bool { return p.live && p.acked < p.next-1 }
+func (p *peer) outstanding() bool { return p.live && p.acked < p.high }
 
 func (r *Replica) peer(n NodeID) *peer {
 	for _, p := range r.peers {
@@ -84,6 +85,9 @@ func (r *Replica) becomePrimary(c Config) {
 		if i := slices.IndexFunc(old.peers, func(p *peer) bool { return p.node == n }); goesOn && i >= 0 {
 			p = old.peers[i]
 			p.next = p.acked + 1
+			if p.role == RoleLearner {
+				p.since = r.now
+			}
 		}
 		p.role, p.live, p.start, p.pin = RoleSecondary, true, 0, 0
 		r.peers = append(r.peers, p)
@@ -188,6 +192,7 @@ func (r *Replica) sendPrepares() {
 				p.since = r.now
 			}
 			p.next = to + 1
+			p.high = max(p.high, to)
 			p.sent, p.told = r.now, r.committed
 			r.send(Message{
 				Type: MsgPrepare, To: p.node, Role: p.role, Signature: p.signature,

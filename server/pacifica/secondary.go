@@ -46,14 +46,12 @@ func (r *Replica) accept(m *Message) idl.ErrorCode {
 }
 
 // learnCommitPoint takes the primary's commit point. A member has everything committed, so its
-// list agrees with the primary's up to there; a learner knows only what it was sent.
+// list agrees with the primary's up to there; the list of a learner agrees in any case, since it
+// threw away what it had beyond its own commit point.
 func (r *Replica) learnCommitPoint(committed int64) {
-	if r.role == RoleSecondary {
-		r.matched = max(r.matched, min(committed, r.list.last()))
-	}
-	if r.role == RoleSecondary || r.learnDone {
-		r.commit(max(r.committed, min(committed, r.matched)))
-	}
+	known := min(committed, r.list.last())
+	r.matched = max(r.matched, known)
+	r.commit(known)
 }
 
 func (r *Replica) stepPrepare(m Message) {

@@ -114,6 +114,7 @@ type node struct {
 	learnAt  time.Time
 	syncAt   time.Time
 	lastRole Role
+	paused   time.Time // nothing runs before, as if the machine were stuck
 }
 
 // An Entry is a record of a node's log.
@@ -136,7 +137,7 @@ func (s *sim) failf(format string, args ...any) {
 
 func (s *sim) after(d time.Duration, run func()) {
 	s.seq++
-	heap.Push(&s.queue, event{s.now.Add(d), s.seq, run})
+	heap.Push(&s.queue, event{s.now.Add(max(d, 0)), s.seq, run})
 }
 
 // deliver runs f at the receiver, later, perhaps twice, perhaps never.
@@ -177,10 +178,12 @@ func (s *sim) to(from, id NodeID, f func(*node)) {
 		return
 	}
 	s.deliver(from, id, func() {
-		if n.up {
-			f(n)
-			n.drain()
-		}
+		s.after(n.paused.Sub(s.now), func() {
+			if n.up {
+				f(n)
+				n.drain()
+			}
+		})
 	})
 }
 
@@ -213,7 +216,9 @@ func (n *node) boot() {
 	}
 	beacon = func() {
 		if n.up && n.life == life {
-			n.beacon()
+			if !s.now.Before(n.paused) {
+				n.beacon()
+			}
 			s.after(simBeacon, beacon)
 		}
 	}
@@ -252,6 +257,12 @@ func (n *node) beacon() {
 
 func (n *node) tick() {
 	s := n.s
+	if s.now.Before(n.paused) {
+		return
+	}
+	if n.r.CanRead(s.now) && int64(len(n.engine)) < s.lastAcked {
+		s.failf("%v may read with %d applied, but %d is acknowledged", n.id, len(n.engine), s.lastAcked)
+	}
 	n.r.Tick(s.now)
 	n.drain()
 	if n.learn != 0 && !s.now.Before(n.learnAt) {
@@ -267,9 +278,6 @@ func (n *node) tick() {
 				n.log = n.log[1:]
 			}
 		}
-	}
-	if n.r.CanRead(s.now) && int64(len(n.engine)) < s.lastAcked {
-		s.failf("%v may read with %d applied, but %d is acknowledged", n.id, len(n.engine), s.lastAcked)
 	}
 }
 
@@ -545,7 +553,7 @@ func (n *node) logFrom(first, last int64) ([][]byte, bool) {
 // client tries to write somewhere.
 func (s *sim) client() {
 	n := s.nodes[s.rng.IntN(len(s.nodes))]
-	if n.up {
+	if n.up && !s.now.Before(n.paused) {
 		for range 1 + s.rng.IntN(3) {
 			s.nextID++
 			buf := binary.BigEndian.AppendUint64(make([]byte, HeaderSize), s.nextID)
@@ -601,6 +609,14 @@ func (s *sim) trouble() {
 		s.lossy = s.rng.Float64() * 0.3
 	case k < 19:
 		s.meta.swap()
+		if s.rng.IntN(3) == 0 { // and let the old primary hear nothing but its lease
+			for _, o := range s.nodes {
+				s.cut[[2]NodeID{o.id, s.meta.config.Primary}] = true
+			}
+		}
+	case k < 20 && s.rng.IntN(2) == 0:
+		s.trace("%v is stuck", n.id)
+		n.paused = s.now.Add(time.Duration(s.rng.IntN(250)) * time.Millisecond)
 	default:
 		if n.up {
 			n.r.LoseLease(s.now)
