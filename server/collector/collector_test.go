@@ -151,11 +151,11 @@ func run(t *testing.T, table *fakeTable, change func(*Options), f func(o *Option
 	return log.String()
 }
 
-// Fake time begins at midnight UTC, 2000-01-01.
+// Fake time begins at midnight UTC, 2000-01-01; rows carry local time.
+func init() { time.Local = time.UTC }
 
 func TestEveryPartitionIsDetectedAndCounted(t *testing.T) {
 	table := newTable(4)
-	time.Local = time.UTC
 	log := run(t, table, nil, func(o *Options) {
 		time.Sleep(time.Hour + 29500*time.Millisecond) // not on a tick
 		if n := o.Metrics.Server().Counter("available_detect_count", "", "").Value(); n != 4*(3600+30)/3 {

@@ -179,13 +179,14 @@ func (c *core) kick() {
 }
 
 func (c *core) flush(wait time.Duration) bool {
+	expired := false // guarded by mu: told apart from a time, it cannot be missed
 	deadline := time.AfterFunc(wait, func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
+		expired = true
 		c.done.Broadcast()
 	})
 	defer deadline.Stop()
-	until := time.Now().Add(wait)
 	c.kick()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -195,7 +196,7 @@ func (c *core) flush(wait time.Duration) bool {
 		want++
 	}
 	for c.written < want {
-		if !time.Now().Before(until) {
+		if expired {
 			return false
 		}
 		c.done.Wait()
