@@ -19,7 +19,7 @@ import (
 )
 
 var (
-	simSeeds = flag.Int("sim.seeds", 1200, "seeds to simulate")
+	simSeeds = flag.Int("sim.seeds", 800, "seeds to simulate")
 	simSeed  = flag.Int64("sim.seed", -1, "simulate only this seed and print what happens")
 )
 
