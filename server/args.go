@@ -93,7 +93,7 @@ func parseArgs(argv []string) (args, error) {
 // chooseApps returns the instances to start, in the order in which they should.
 func chooseApps(c *config.Config, names []string) ([]config.App, error) {
 	var chosen []config.App
-	if names == nil {
+	if len(names) == 0 {
 		for _, app := range c.Apps {
 			if app.Run {
 				chosen = append(chosen, app)
