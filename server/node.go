@@ -55,8 +55,18 @@ type role interface {
 	Stop(ctx context.Context) error
 }
 
-// listen binds the port of an instance and prepares everything its role needs to start.
-func (p *process) listen(app config.App) (*node, error) {
+// bind takes the port of an instance. Nothing is accepted yet.
+func (p *process) bind(app config.App) (net.Listener, error) {
+	address := listenAddress(p.self, app.Port)
+	ln, err := net.Listen("tcp4", address)
+	if err != nil {
+		return nil, explainListen(app, address, err)
+	}
+	return ln, nil
+}
+
+// newNode prepares everything the role of an instance needs to start.
+func (p *process) newNode(app config.App, ln net.Listener) *node {
 	c := p.Config
 	n := &node{
 		process:  p,
@@ -64,6 +74,7 @@ func (p *process) listen(app config.App) (*node, error) {
 		dir:      filepath.Join(p.dataDir, app.Name),
 		addr:     idl.MakeAddress(p.self.As4(), uint16(app.Port)),
 		log:      p.logger,
+		ln:       ln,
 		mux:      wire.NewMux(),
 		pages:    http.NewServeMux(),
 		peers:    wire.NewPeers(wire.TCP),
@@ -72,15 +83,8 @@ func (p *process) listen(app config.App) (*node, error) {
 	if len(p.Apps) > 1 {
 		n.log = p.logger.With("app", app.Name)
 	}
-	host, _ := os.Hostname()
+	host, _ := os.Hostname() // a label of metrics, no more
 	n.metrics = metrics.New(metrics.Identity{Cluster: c.Repl.ClusterName, Role: app.Role, Host: host, Port: app.Port})
-	address := listenAddress(p.self, app.Port)
-	ln, err := net.Listen("tcp4", address)
-	if err != nil {
-		n.peers.Close()
-		return nil, explainListen(app, address, err)
-	}
-	n.ln = ln
 	n.wire = &wire.Server{
 		Mux:           n.mux,
 		Self:          n.addr,
@@ -95,7 +99,7 @@ func (p *process) listen(app config.App) (*node, error) {
 	n.registerMetrics()
 	n.registerCommands()
 	n.registerPages()
-	return n, nil
+	return n
 }
 
 func explainListen(app config.App, address string, err error) error {
@@ -154,7 +158,6 @@ func (n *node) stop(ctx context.Context) error {
 	go func() {
 		defer close(done)
 		n.wire.Close()
-		n.ln.Close() // for a node that never served
 		n.peers.Close()
 		n.serving.Wait()
 	}()

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -50,6 +51,29 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	o.Build = o.Build.complete()
 	p := &process{Options: o, start: time.Now(), machine: machineMemory()}
+	ifaces, err := interfaces()
+	if err != nil {
+		return err
+	}
+	how := ""
+	if p.self, how, err = chooseAddress(ctx, o.Config.Network, ifaces, resolveIPv4); err != nil {
+		return err
+	}
+	// All ports before anything else: who starts a server a second time should be told so before
+	// the logs and data of the first are touched.
+	listeners := make([]net.Listener, 0, len(o.Apps))
+	defer func() {
+		for _, ln := range listeners {
+			ln.Close() // a second time for those that served
+		}
+	}()
+	for _, app := range o.Apps {
+		ln, err := p.bind(app)
+		if err != nil {
+			return err
+		}
+		listeners = append(listeners, ln)
+	}
 	if err := p.openDirs(); err != nil {
 		return err
 	}
@@ -64,18 +88,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	}()
 	p.greet()
 	limitMemory(o.Config, o.Apps, p.logger)
-
-	ifaces, err := interfaces()
-	if err != nil {
-		return err
-	}
-	how := ""
-	if p.self, how, err = chooseAddress(ctx, o.Config.Network, ifaces, resolveIPv4); err != nil {
-		return err
-	}
 	p.logger.Info("address of this server", "address", p.self, "from", how)
 
-	// All ports first: a conflict should be seen before any role has begun to work.
 	var nodes []*node
 	defer func() {
 		sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
@@ -84,15 +98,10 @@ func Run(ctx context.Context, o Options) (err error) {
 			err = errors.Join(err, nodes[i].stop(sctx))
 		}
 	}()
-	for _, app := range o.Apps {
-		n, err := p.listen(app)
-		if err != nil {
-			return err
-		}
+	failed := make(chan error, len(listeners))
+	for i, ln := range listeners {
+		n := p.newNode(o.Apps[i], ln)
 		nodes = append(nodes, n)
-	}
-	failed := make(chan error, len(nodes))
-	for _, n := range nodes {
 		if err := n.run(ctx, failed); err != nil {
 			if ctx.Err() != nil {
 				break // told to stop while starting
