@@ -280,6 +280,11 @@ func (c *Cluster) Dir(i Instance) string {
 	return dir
 }
 
+// DataDirs is a pattern that matches the data directories of a replica server.
+func (c *Cluster) DataDirs(i Instance) string {
+	return filepath.Join(c.opts.Dir, "data", fmt.Sprintf("%d-*", i.Port))
+}
+
 // Pid returns the process of an instance.
 func (c *Cluster) Pid(i Instance) (int, error) {
 	b, err := os.ReadFile(filepath.Join(c.Dir(i), "pid"))
