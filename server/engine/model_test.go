@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/pegasus-ops/pegasus-ops/server/idl"
+	"github.com/pegasus-ops/pegasus-ops/test/semantics"
 )
 
 // model is a table as one would write it on a blackboard: a map, and no thought for speed.
@@ -218,7 +219,7 @@ func TestModel(t *testing.T) {
 				answered := 0
 				require.NoError(rt, replicas[0].Apply(decree, now.UnixMicro(), payload, func(i int, v idl.Value) {
 					status, n := want.apply(ws[i], seconds(now), ttl)
-					got := replyOf(v)
+					got := semantics.AnswerOf(v)
 					require.Equal(rt, status, got.Error)
 					require.Equal(rt, n, got.Count+got.NewValue)
 					answered++

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pegasus-ops/pegasus-ops/server/idl"
+	"github.com/pegasus-ops/pegasus-ops/test/semantics"
 )
 
 func TestParseInt(t *testing.T) {
@@ -219,7 +220,7 @@ func TestInvalidWrites(t *testing.T) {
 	ws = append(ws, write{CodePut, &idl.UpdateRequest{Key: rawKey("h", "after"), Value: []byte("2")}})
 	answers := r.mutateAt(start, ws...)
 	for i := range bad {
-		require.EqualValues(t, idl.StatusInvalidArgument, replyOf(answers[i+1]).Error, "write %d", i)
+		require.EqualValues(t, idl.StatusInvalidArgument, semantics.AnswerOf(answers[i+1]).Error, "write %d", i)
 	}
 	require.Len(t, dump(t, r.DB), 2)
 
@@ -227,7 +228,7 @@ func TestInvalidWrites(t *testing.T) {
 	for _, code := range []WriteCode{CodePut, CodeRemove, CodeMultiPut, CodeMultiRemove, CodeIncr, CodeCheckAndSet, CodeCheckAndMutate} {
 		for _, arg := range [][]byte{nil, {0xff}, {12, 0, 1}, {12, 0, 1, 0, 0, 0, 200, 'x'}, {15, 0, 2, 12, 0x7f, 0xff, 0xff, 0xff}} {
 			err := r.Apply(r.Applied()+1, start.UnixMicro(), AppendWrite(nil, code, arg), func(_ int, v idl.Value) {
-				require.EqualValues(t, idl.StatusInvalidArgument, replyOf(v).Error, "%s %v", code, arg)
+				require.EqualValues(t, idl.StatusInvalidArgument, semantics.AnswerOf(v).Error, "%s %v", code, arg)
 			})
 			require.NoError(t, err)
 		}
