@@ -7,7 +7,10 @@ import (
 	"strings"
 )
 
-// errQuotes is what an unbalanced or badly placed quotation mark ends in.
+// errQuotes is what an unbalanced or badly placed quotation mark ends in. The text is that of the
+// original shell.
+//
+//lint:ignore ST1005 scripts look for this very spelling
 var errQuotes = errors.New("Invalid argument(s)")
 
 // splitLine splits a line into words as redis-cli does: words are separated by white space;

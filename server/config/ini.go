@@ -158,7 +158,7 @@ const blanks = " \t\r"
 // stripComment cuts a line at the first '#' or ';' that has no caret before it, and takes the
 // caret away from the others.
 func stripComment(line string) string {
-	if strings.IndexAny(line, "#;") < 0 {
+	if !strings.ContainsAny(line, "#;") {
 		return line
 	}
 	out := make([]byte, 0, len(line))

@@ -163,9 +163,7 @@ func (c *Config) declareMeta() {
 
 // checkGroups runs the checks that concern more than one key.
 func (l *loader) checkGroups() {
-	for _, err := range l.groupErrors() {
-		l.errs = append(l.errs, err)
-	}
+	l.errs = append(l.errs, l.groupErrors()...)
 }
 
 // groupErrors returns what does not fit together among the fields of c.

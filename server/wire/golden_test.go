@@ -23,8 +23,6 @@ type rawValue struct {
 func (v rawValue) WireType() byte         { return v.typ }
 func (v rawValue) Append(b []byte) []byte { return append(b, v.b...) }
 
-func (v *rawValue) decode(typ byte, b []byte) { v.typ, v.b = typ, b }
-
 type goldenFrame struct {
 	id    string
 	bytes []byte

@@ -208,7 +208,7 @@ func (c *serverConn) serve() {
 		c.server.log().Debug("connection closed: no known protocol", "remote", c.remote)
 		return
 	}
-	if err := c.loop(); err != nil && err != io.EOF && !errors.Is(err, net.ErrClosed) {
+	if err := c.loop(); err != io.EOF && !errors.Is(err, net.ErrClosed) {
 		c.server.log().Info("connection closed", "remote", c.remote, "err", err)
 	}
 }

@@ -31,10 +31,7 @@ const (
 	table      = "sim"
 )
 
-var (
-	metaAddr = idl.MakeAddress([4]byte{10, 0, 0, 100}, 34601)
-	metaHost = metaAddr.IP().String()
-)
+var metaAddr = idl.MakeAddress([4]byte{10, 0, 0, 100}, 34601)
 
 // A cluster is a meta server and some replica servers on one simulated network.
 type cluster struct {
