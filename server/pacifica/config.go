@@ -101,7 +101,13 @@ func (r *Replica) Configure(now time.Time, c Config, asOf time.Time) {
 	higher := c.Ballot > r.ballot
 
 	if r.role == RoleInactive && !r.transient && role != RoleInactive && !granted {
-		// A process that restarted, or was removed, may lack what it once acknowledged.
+		// A process that restarted, or was removed, may lack what it once acknowledged. Under the
+		// lease the meta server knows that this is a new process and does not go by what the old
+		// one reported.
+		if !r.leased() {
+			r.event(EventNeedConfig, 0, "configuration came without a lease")
+			return
+		}
 		r.know(c)
 		r.request(ChangeDowngradeToInactive, r.p.Self, c.without(r.p.Self))
 		return
@@ -201,12 +207,16 @@ func (r *Replica) becomeSecondary(ballot int64, primary NodeID) {
 	}
 }
 
-// HandleProposal takes a proposal of the meta server. The error, an idl.ErrorCode, says why it is
+// HandleProposal takes a proposal of the meta server; without a lease it takes none. The error, an
+// idl.ErrorCode, says why it is
 // not followed.
 func (r *Replica) HandleProposal(now time.Time, p Proposal) error {
 	r.now = now
 	if r.role == RoleError {
 		return idl.ErrInvalidState
+	}
+	if !r.leased() {
+		return idl.ErrInactiveState
 	}
 	if p.Config.Ballot < r.ballot {
 		return idl.ErrInvalidVersion
@@ -221,7 +231,7 @@ func (r *Replica) HandleProposal(now time.Time, p Proposal) error {
 	case ChangeAssignPrimary, ChangeUpgradeToPrimary:
 		return r.proposedPrimary(p)
 	}
-	if r.role != RolePrimary || !r.leased() {
+	if r.role != RolePrimary {
 		return idl.ErrInvalidState
 	}
 	switch p.Type {
@@ -255,8 +265,6 @@ func (r *Replica) proposedPrimary(p Proposal) error {
 		return idl.ErrInvalidParameters
 	case r.role == RolePrimary:
 		return nil
-	case !r.leased():
-		return idl.ErrInactiveState
 	case !c.Primary.IsZero():
 		return idl.ErrInvalidState
 	case r.role == RoleSecondary && c.RoleOf(r.p.Self) == RoleSecondary:

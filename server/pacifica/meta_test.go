@@ -22,6 +22,7 @@ type meta struct {
 
 type metaNode struct {
 	start, heard time.Time
+	asked        time.Time // when the info was sent
 	alive        bool
 	info         Status
 	collected    bool
@@ -107,11 +108,14 @@ func (m *meta) update(from NodeID, c Change) (err idl.ErrorCode, current Config,
 	return idl.ErrOK, m.config, true
 }
 
-func (m *meta) sync(id NodeID, info Status) (Config, bool) {
-	if !m.alive(id) {
+// sync takes what a node reports and returns the configuration. What a former process of the node
+// reported may only arrive now; it must not count for the present one.
+func (m *meta) sync(n *node, life int, asked time.Time, info Status) (Config, bool) {
+	st := m.states[n.id]
+	if st == nil || !st.alive || life != n.life || !n.start.Equal(st.start) || asked.Before(st.asked) {
 		return Config{}, false
 	}
-	m.states[id].info, m.states[id].collected = info, true
+	st.info, st.asked, st.collected = info, asked, true
 	return m.config, true
 }
 

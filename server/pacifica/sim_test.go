@@ -287,7 +287,7 @@ func (n *node) sync() {
 	asked := s.now
 	n.syncAt = asked
 	s.deliver(n.id, metaID, func() {
-		c, ok := s.meta.sync(n.id, st)
+		c, ok := s.meta.sync(n, life, asked, st)
 		if !ok {
 			return
 		}
