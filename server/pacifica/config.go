@@ -208,8 +208,7 @@ func (r *Replica) becomeSecondary(ballot int64, primary NodeID) {
 }
 
 // HandleProposal takes a proposal of the meta server; without a lease it takes none. The error, an
-// idl.ErrorCode, says why it is
-// not followed.
+// idl.ErrorCode, says why it is not followed.
 func (r *Replica) HandleProposal(now time.Time, p Proposal) error {
 	r.now = now
 	if r.role == RoleError {
