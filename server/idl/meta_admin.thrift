@@ -48,6 +48,7 @@ struct configuration_query_by_node_request {
     2: optional list<replica_info> stored_replicas,
     3: optional replica_server_info info,
     4: optional host_port hp_node,  // since Pegasus 2.6
+    5: optional i64 start_time_ms,  // of the process, as in its beacons; ours
 }
 
 struct configuration_query_by_node_response {

@@ -363,6 +363,7 @@ type ConfigurationQueryByNodeRequest struct {
 	StoredReplicas []ReplicaInfo
 	Info           *ReplicaServerInfo
 	HpNode         *HostPort // since Pegasus 2.6
+	StartTimeMs    *int64    // of the process, as in its beacons; ours
 }
 
 // WireType implements Value.
@@ -386,6 +387,10 @@ func (x *ConfigurationQueryByNodeRequest) Append(b []byte) []byte {
 	if x.HpNode != nil {
 		b = append(b, TypeStruct, 0, 4)
 		b = x.HpNode.Append(b)
+	}
+	if x.StartTimeMs != nil {
+		b = append(b, TypeI64, 0, 5)
+		b = binary.BigEndian.AppendUint64(b, uint64(*x.StartTimeMs))
 	}
 	return append(b, TypeStop)
 }
@@ -429,6 +434,12 @@ func (x *ConfigurationQueryByNodeRequest) Decode(b []byte) ([]byte, error) {
 				x.HpNode = new(HostPort)
 				b, err = x.HpNode.Decode(b)
 			}
+		case 5:
+			field = "start_time_ms"
+			if err = checkType(typ, TypeI64); err == nil {
+				x.StartTimeMs = new(int64)
+				b, err = decodeI64(b, x.StartTimeMs)
+			}
 		default:
 			b, err = skip(b, typ, maxSkipDepth)
 		}
@@ -442,6 +453,14 @@ func (x *ConfigurationQueryByNodeRequest) Decode(b []byte) ([]byte, error) {
 func (x *ConfigurationQueryByNodeRequest) GetHpNode() (v HostPort) {
 	if x.HpNode != nil {
 		return *x.HpNode
+	}
+	return v
+}
+
+// GetStartTimeMs returns start_time_ms, or its default when it is not set.
+func (x *ConfigurationQueryByNodeRequest) GetStartTimeMs() (v int64) {
+	if x.StartTimeMs != nil {
+		return *x.StartTimeMs
 	}
 	return v
 }

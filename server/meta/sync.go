@@ -17,6 +17,11 @@ func (l *leader) configSync(q *idl.ConfigurationQueryByNodeRequest) *idl.Configu
 		// It has to send a beacon first; until then it has no roles to be told of.
 		return &idl.ConfigurationQueryByNodeResponse{Err: idl.ErrObjectNotFound}
 	}
+	if w := l.fd.workers[q.Node]; q.StartTimeMs != nil && w != nil && w.started != 0 && w.started != *q.StartTimeMs {
+		// The report of a process that is gone came late, or that of a new one early. What the
+		// present process holds must not be judged by it.
+		return &idl.ConfigurationQueryByNodeResponse{Err: idl.ErrObjectNotFound}
+	}
 	for p := range n.roles {
 		if p.writing || p.t.busy {
 			return &idl.ConfigurationQueryByNodeResponse{Err: idl.ErrBusy}

@@ -68,7 +68,8 @@ func (s *Server) configSync(ctx context.Context) (again time.Duration) {
 	asOf := time.Now()
 	req := &idl.ConfigurationQueryByNodeRequest{
 		Node: s.opts.Self, StoredReplicas: s.stored(),
-		Info: &idl.ReplicaServerInfo{TotalCapacityMb: s.capacityMB()},
+		Info:        &idl.ReplicaServerInfo{TotalCapacityMb: s.capacityMB()},
+		StartTimeMs: new(s.opts.StartTime.UnixMilli()),
 	}
 	asked := make(map[idl.GPID]int64, len(req.StoredReplicas))
 	for g, r := range s.replicas() {

@@ -153,16 +153,19 @@ func TestDecide(t *testing.T) {
 		{"two drops, not collected", nodes{a, b}, Partition{Config: config(0, nil, a, b), Dropped: []Dropped{gone(a, 2), gone(b, 1)}},
 			func(v *View, _ *Partition) { v.Nodes[b] = Node{Alive: true} },
 			"wait: the last dropped node(10.0.0.2:34801) is unavailable because it has not reported its replicas yet"},
-		{"two drops, contradiction", nodes{a, b}, Partition{Config: config(0, nil, a, b),
-			Dropped: []Dropped{with(gone(a, 2), 4, 9, 12), with(gone(b, 1), 3, 10, 12)}}, nil,
-			"wait: for the last two drops, the node with larger ballot has smaller last committed decree: " +
-				"10.0.0.1:34801 has ballot 4 and committed 9, 10.0.0.2:34801 has ballot 3 and committed 10"},
+		{"two drops, larger ballot whose commit point lags", nodes{a, b}, Partition{Config: config(0, nil, a, b),
+			Dropped: []Dropped{with(gone(a, 2), 4, 9, 12), with(gone(b, 1), 3, 10, 12)}}, nil, "ASSIGN_PRIMARY a@a"},
+		{"two drops, larger ballot without the committed log", nodes{a, b}, Partition{Config: config(0, nil, a, b),
+			Dropped: []Dropped{with(gone(a, 2), 4, 9, 9), with(gone(b, 1), 3, 10, 12)}}, nil,
+			"wait: for the last two drops, the log of the better one misses committed mutations: " +
+				"10.0.0.1:34801 has ballot 4, committed 9 and prepared 9, 10.0.0.2:34801 has ballot 3 and committed 10"},
 		{"two drops, meta knows of more", nodes{a, b}, Partition{Config: config(0, nil, a, b), Dropped: []Dropped{gone(a, 2), gone(b, 1)}},
 			func(_ *View, p *Partition) { p.Config.LastCommittedDecree = 13 },
 			"wait: for the last two drops, max prepared decree(12) is less than the last committed decree on meta(13)"},
 		{"two drops, prepared too small", nodes{a, b}, Partition{Config: config(0, nil, a, b),
 			Dropped: []Dropped{with(gone(a, 2), 3, 10, 9), with(gone(b, 1), 3, 10, 9)}}, nil,
-			"wait: for the last two drops, max prepared decree(9) is less than max committed decree(10)"},
+			"wait: for the last two drops, the log of the better one misses committed mutations: " +
+				"10.0.0.2:34801 has ballot 3, committed 10 and prepared 9, 10.0.0.1:34801 has ballot 3 and committed 10"},
 		{"three drops, the last two count", nodes{b, c}, Partition{Config: config(0, nil, a, b, c),
 			Dropped: []Dropped{with(gone(a, 3), 9, 99, 99), gone(b, 2), gone(c, 1)}}, nil, "ASSIGN_PRIMARY c@c"},
 

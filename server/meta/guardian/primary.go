@@ -79,30 +79,28 @@ func (v *View) assignBetter(p *Partition, d Decision) Decision {
 	if !a.Held && !b.Held {
 		return d.refuse("no replica info collected from the last two drops")
 	}
-	if a.Held && b.Held && (a.Ballot-b.Ballot)*(a.Committed-b.Committed) < 0 {
-		return d.refuse(fmt.Sprintf("for the last two drops, the node with larger ballot has smaller last committed decree: "+
-			"%s has ballot %d and committed %d, %s has ballot %d and committed %d",
-			a.Node, a.Ballot, a.Committed, b.Node, b.Ballot, b.Committed))
-	}
-	best := b
+	best, other := b, a
 	switch c := compare(a, b); {
 	case c > 0:
-		best = a
+		best, other = a, b
 	case c == 0 && a.Held:
 		// They hold the same, so the load may decide; else after a restart of everything all
 		// primaries would gather on the node that was last to restart.
 		x, y := v.primaryLoad(pc.Pid.AppID, a.Node), v.primaryLoad(pc.Pid.AppID, b.Node)
 		if slices.Compare(x[:], y[:]) < 0 {
-			best = a
+			best, other = a, b
 		}
 	}
-	prepared := max(a.Prepared, b.Prepared)
-	if prepared < pc.LastCommittedDecree {
-		return d.refuse(fmt.Sprintf("for the last two drops, max prepared decree(%d) is less than the last committed decree on meta(%d)",
-			prepared, pc.LastCommittedDecree))
+	// A member of the later ballot has everything committed in its log, even where it has not
+	// been told so yet: its commit point may lag behind that of the other, its log may not.
+	if best.Prepared < other.Committed {
+		return d.refuse(fmt.Sprintf("for the last two drops, the log of the better one misses committed mutations: "+
+			"%s has ballot %d, committed %d and prepared %d, %s has ballot %d and committed %d",
+			best.Node, best.Ballot, best.Committed, best.Prepared, other.Node, other.Ballot, other.Committed))
 	}
-	if committed := max(a.Committed, b.Committed); prepared < committed {
-		return d.refuse(fmt.Sprintf("for the last two drops, max prepared decree(%d) is less than max committed decree(%d)", prepared, committed))
+	if best.Prepared < pc.LastCommittedDecree {
+		return d.refuse(fmt.Sprintf("for the last two drops, max prepared decree(%d) is less than the last committed decree on meta(%d)",
+			best.Prepared, pc.LastCommittedDecree))
 	}
 	return d.propose(idl.CtAssignPrimary, best.Node, best.Node)
 }
