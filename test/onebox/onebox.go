@@ -28,7 +28,7 @@ type Options struct {
 	Tables   []Table  // default temp and stat
 	Replicas int      // replica servers; default 3
 	Ports    int      // first of the ports used; 0 finds free ones
-	Config   string   // YAML below the inventory's config key, indented by two spaces; not meta_server
+	Config   string   // YAML below the inventory's config key, indented by two spaces; not meta_server or pegasus.server
 	Extra    []string // more arguments for deploy
 }
 
@@ -152,6 +152,7 @@ config:
   meta_server:
     min_live_node_count_for_unfreeze: 1  # three servers, and one is going to be killed
     stable_rs_min_running_seconds: 0     # and started again, often
+  pegasus.server: {rocksdb_block_cache_capacity: 268435456} # as in the example inventory
 {{.Config}}
 `))
 
