@@ -48,6 +48,7 @@ func (a *App) runShell(ctx context.Context, o shellOptions) error {
 		Metas: o.meta, Exec: o.exec, In: a.In, Out: a.Out, Err: a.Err,
 		Interactive: o.exec == "" && ui.IsTerminal(a.In) && ui.IsTerminal(a.Out),
 		HistoryFile: filepath.Join(a.home.Dir, "shell_history"),
+		AssumeYes:   a.global.yes,
 		Lookup:      a.metasOf,
 		Version:     a.Build.Version, GitSHA: a.Build.GitSHA, BuildType: a.Build.Type,
 	}

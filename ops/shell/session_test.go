@@ -69,7 +69,7 @@ func TestCreateWaitsUntilReady(t *testing.T) {
 			"create app t3 succeed, waiting for app ready\nt3 is ready now: (4/4)\nt3 is ready now!\ncreate app \"t3\" succeed\n",
 			"ERR_APP_EXIST: create app t3 failed: [create] received server error\ncreate app \"t3\" failed, error = ERR_APP_EXIST\n",
 			"ERR_INVALID_PARAMETERS: create app t3 failed: [create] received server error\ncreate app \"t3\" failed, error = ERR_INVALID_PARAMETERS\n",
-			"create app \"t4\" succeed\n",
+			"WARNING: 3 partitions is no power of two: the Go client of Apache Pegasus cannot use such a table\ncreate app t4 succeed", "create app \"t4\" succeed\n",
 			"rename app ok, old_app_name(t3), new_app_name(t3new)\n",
 			"reserve_seconds = 60\ndrop app t3new succeed\n",
 			"3       DROPPED    t3new     pegasus   4                3              true         2026-11-22_03:19:50  2026-11-22_03:20:30  2026-11-29_03:20:30  0           false              \n",
@@ -100,14 +100,51 @@ func TestCreateWaitsUntilReady(t *testing.T) {
 func TestSetReplicaCountAsks(t *testing.T) {
 	with(t, func(t *testing.T, fleet *clienttest.Fleet) {
 		question := "PLEASE be CAUTIOUS with this operation ! Are you sure to set the replica count of app(temp) to 2 ? [y/n]: "
-		out, err := run(t, fleet, "get_replica_count temp\nget_replica_count temp -j\nset_replica_count temp 2\nwhat\ny\nset_replica_count temp 1\nn\n")
+		out, err := run(t, fleet, "get_replica_count temp\nget_replica_count temp -j\nset_replica_count temp 2\ny\nset_replica_count temp 1\nn\n")
 		require.NoError(t, err)
 		require.Contains(t, out, "[max_replica_count]\nmax_replica_count  : 3\n{\n    \"max_replica_count\": {\n        \"max_replica_count\": \"3\"\n    }\n}\n")
-		require.Contains(t, out, question+question+"set replica count of app(temp) from 3 to 2 succeed\n")
+		require.Contains(t, out, question+"set replica count of app(temp) from 3 to 2 succeed\n")
 		require.Contains(t, out, "nothing is changed")
-		out, err = run(t, fleet, "set_replica_count temp 2\n1\n2\n3\n4\n5\n")
-		require.ErrorIs(t, err, ErrCommandFailed)
-		require.True(t, strings.HasSuffix(out, strings.Repeat(question, 5)+"too many failed attempts, we will stop !\n"))
+		for _, answer := range []string{"", "what\ny\n"} { // not y, and not asked again
+			out, err = run(t, fleet, "set_replica_count temp 3\n"+answer)
+			require.ErrorIs(t, err, ErrCommandFailed)
+			require.Equal(t, 1, strings.Count(out, "[y/n]"), out)
+			require.Contains(t, out, "nothing is changed; without a terminal use --yes")
+		}
+		require.Equal(t, 1, fleet.Calls(idl.RPCSetMaxReplicaCount))
+	})
+}
+
+// answers is a terminal on which somebody types these lines.
+type answers struct{ scriptLines }
+
+func TestSetReplicaCountAsksFiveTimesOnATerminal(t *testing.T) {
+	with(t, func(t *testing.T, fleet *clienttest.Fleet) {
+		for _, tt := range []struct {
+			typed []string
+			left  int
+			says  string
+		}{
+			{[]string{"1", "2", "3", "4", "5", "y"}, 1, "too many failed attempts, we will stop !\n"},
+			{[]string{"what", "y"}, 0, "set replica count of app(temp) from 3 to 2 succeed\n"},
+			{[]string{"what"}, 0, "no answer: nothing is changed\n"},
+		} {
+			var b bytes.Buffer
+			lines := &answers{scriptLines{tt.typed}}
+			s := &shell{c: fleet.Client(t, client.Options{}), o: Options{Interactive: true}, out: &b, err: &b, lines: lines}
+			s.execute(t.Context(), "set_replica_count temp 2")
+			require.Equal(t, tt.says, strings.TrimLeft(b.String(), "\n"))
+			require.Len(t, lines.left, tt.left)
+		}
+	})
+}
+
+func TestYesAsksNoQuestions(t *testing.T) {
+	with(t, func(t *testing.T, fleet *clienttest.Fleet) {
+		var b bytes.Buffer
+		o := Options{Metas: testMetas, Exec: "set_replica_count temp 2", AssumeYes: true, Out: &b, Err: &b, Dial: fleet.Net.Dialer("127.0.0.9")}
+		require.NoError(t, Run(t.Context(), o))
+		require.Equal(t, "set replica count of app(temp) from 3 to 2 succeed\n", b.String())
 	})
 }
 

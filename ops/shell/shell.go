@@ -44,6 +44,8 @@ type Options struct {
 	// Interactive makes it a session on the process's terminal, with a prompt, editing and
 	// completion; In is not used then.
 	Interactive bool
+	// AssumeYes answers every question with yes and does not ask it.
+	AssumeYes bool
 	// HistoryFile keeps the lines of interactive sessions; "" keeps none.
 	HistoryFile string
 	// Timeout bounds one data operation. Default 5 s; the command "timeout" changes it.

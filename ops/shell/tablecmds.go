@@ -38,6 +38,9 @@ func (s *shell) create(ctx context.Context, f *flags) error {
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return usageError("%v", err)
 	}
+	if partitions&(partitions-1) != 0 {
+		fmt.Fprintf(s.err, "WARNING: %d partitions is no power of two: the Go client of Apache Pegasus cannot use such a table\n", partitions)
+	}
 	actx, cancel := admin(ctx)
 	defer cancel()
 	_, err := s.c.CreateTable(actx, name, client.CreateOptions{
@@ -183,7 +186,7 @@ func (s *shell) getReplicaCount(ctx context.Context, f *flags) error {
 	return nil
 }
 
-// setReplicaCount asks back, five times at most, as the original does.
+// setReplicaCount asks back, as the original does.
 func (s *shell) setReplicaCount(ctx context.Context, f *flags) error {
 	if len(f.args) != 2 {
 		return usageError("")
@@ -207,21 +210,32 @@ func (s *shell) setReplicaCount(ctx context.Context, f *flags) error {
 	return nil
 }
 
-// confirm asks a question that wants y or n.
+// confirm asks a question that wants y or n, five times at most on a terminal. Without one the
+// next line may be the answer, as scripts for the original have it; if it is none it was meant
+// as a command, and to take more of them for answers would only do harm.
 func (s *shell) confirm(question string) (bool, error) {
-	for range 5 {
-		if !s.o.Interactive { // the terminal prompts itself
-			fmt.Fprint(s.out, question)
-		}
+	if s.o.AssumeYes {
+		return true, nil
+	}
+	attempts := 5
+	if !s.o.Interactive { // the terminal prompts itself
+		attempts = 1
+		fmt.Fprint(s.out, question)
+	}
+	for range attempts {
 		answer, err := s.lines.next(question)
 		switch {
-		case err != nil:
-			return false, s.fail("\nno answer: nothing is changed")
-		case answer == "y":
+		case err == nil && answer == "y":
 			return true, nil
-		case answer == "n":
+		case err == nil && answer == "n":
 			fmt.Fprintln(s.out, "nothing is changed")
 			return false, nil
+		case err != nil && s.o.Interactive:
+			return false, s.fail("\nno answer: nothing is changed")
+		case err != nil:
+			return false, s.fail("\nno answer: nothing is changed; without a terminal use --yes")
+		case !s.o.Interactive:
+			return false, s.fail("\n%q is neither y nor n: nothing is changed; without a terminal use --yes", answer)
 		}
 	}
 	return false, s.fail("too many failed attempts, we will stop !")
