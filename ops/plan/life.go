@@ -21,10 +21,7 @@ func Start(c *inventory.Cluster, chosen []*inventory.Instance, whole bool, f Fac
 		if f.Running(i) {
 			continue
 		}
-		have := f.of(i)
-		if have.Config == "" || have.Package == "" {
-			refused.add("host %s: %s is not installed; run `pegasus-ops deploy` with the inventory", i.Host.Name, i.ID())
-		}
+		refuseBare(c, i, f, refused)
 		down = append(down, i)
 	}
 	refusePorts(down, f, refused, false)
@@ -37,6 +34,44 @@ func Start(c *inventory.Cluster, chosen []*inventory.Instance, whole bool, f Fac
 		p.add("health", Lane{{Kind: WaitHealthy, Reason: "start ends with a cluster that serves"}})
 	}
 	return p, nil
+}
+
+// refuseBare keeps a server from being started where it would find nothing. A
+// server that was deployed and whose directory lost our marker is one whose disk
+// is not mounted: started there, it would begin empty on the disk below.
+func refuseBare(c *inventory.Cluster, i *inventory.Instance, f Facts, r *Refusal) {
+	have := f.of(i)
+	dirs := f.Hosts[i.Host.Name].Dirs
+	deployed := have.Config != "" || have.Process != nil
+	for _, dir := range InstanceDirs(i) {
+		deployed = deployed || dirs[dir].Owner == c.Name
+	}
+	bare := false
+	if deployed {
+		for _, dir := range InstanceDirs(i) {
+			if facts := dirs[dir]; facts.Owner != c.Name {
+				bare = true
+				r.add("host %s: %s of %s %s, so %s would begin empty there: is the disk mounted? If it is and the directory is to be used as it is, run `pegasus-ops deploy`",
+					i.Host.Name, dir, i.ID(), lacks(facts), i.ID())
+			}
+		}
+	}
+	if !bare && (have.Config == "" || have.Package == "") {
+		r.add("host %s: %s is not installed; run `pegasus-ops deploy` with the inventory", i.Host.Name, i.ID())
+	}
+}
+
+// lacks says what is wrong with a directory that does not carry our marker.
+func lacks(d DirFacts) string {
+	switch {
+	case !d.Exists:
+		return "does not exist"
+	case d.IsFile:
+		return "is not a directory"
+	case d.Owner != "":
+		return "belongs to cluster " + d.Owner
+	}
+	return "has no " + MarkerName + " marker"
 }
 
 func startLanes(p *Plan, down []*inventory.Instance, reason string) {
@@ -81,9 +116,8 @@ func Restart(c *inventory.Cluster, chosen []*inventory.Instance, f Facts) (*Plan
 	refused := &Refusal{}
 	var down, up []*inventory.Instance
 	for _, i := range chosen {
-		if have := f.of(i); have.Config == "" || have.Package == "" {
-			refused.add("host %s: %s is not installed; run `pegasus-ops deploy` with the inventory", i.Host.Name, i.ID())
-		} else if f.Running(i) {
+		refuseBare(c, i, f, refused)
+		if f.Running(i) {
 			up = append(up, i)
 		} else {
 			down = append(down, i)

@@ -165,6 +165,22 @@ func TestPlans(t *testing.T) {
 		}, DeployOptions{})},
 		{"start-all", func(c *inventory.Cluster) (*Plan, error) { return Start(c, all(c), true, stopAll(deployed(c))) }},
 		{"start-nothing-installed", func(c *inventory.Cluster) (*Plan, error) { return Start(c, c.Replicas, false, nothing(c)) }},
+		{"start-disk-not-mounted", func(c *inventory.Cluster) (*Plan, error) {
+			f := stopAll(deployed(c))
+			f.Hosts["local"].Dirs["/h/pegasus-onebox/disks/replica1/ssd1"] = DirFacts{Exists: true, Empty: true}
+			delete(f.Hosts["local"].Dirs, "/h/pegasus-onebox/disks/replica1/ssd2")
+			return Start(c, all(c), true, f)
+		}},
+		{"start-app-disk-not-mounted", func(c *inventory.Cluster) (*Plan, error) {
+			f := stopAll(deployed(c))
+			delete(f.Hosts["local"].Dirs, c.Replicas[0].Dir)
+			return Start(c, c.Replicas[:1], false, f.change(c.Replicas[0].ID(), func(i *InstanceFacts) { *i = InstanceFacts{} }))
+		}},
+		{"restart-disk-not-mounted", func(c *inventory.Cluster) (*Plan, error) {
+			f := deployed(c)
+			f.Hosts["local"].Dirs["/h/pegasus-onebox/disks/replica1/ssd1"] = DirFacts{Exists: true, Empty: true}
+			return Restart(c, all(c), f)
+		}},
 		{"stop-all", func(c *inventory.Cluster) (*Plan, error) { return Stop(c, all(c), deployed(c)) }},
 		{"restart-all", func(c *inventory.Cluster) (*Plan, error) { return Restart(c, all(c), deployed(c)) }},
 		{"restart-unhealthy", func(c *inventory.Cluster) (*Plan, error) {
