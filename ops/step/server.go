@@ -76,6 +76,7 @@ func startServer(ctx context.Context, e *Env, h host.Host, s plan.Step, say Say)
 	if err := waitListening(ctx, e, h, s.On, d, say); err != nil {
 		return "", err
 	}
+	e.started.note(s.On, p)
 	return fmt.Sprintf("process %d", p.PID), nil
 }
 
@@ -108,8 +109,11 @@ func lastWords(ctx context.Context, h host.Host, i *inventory.Instance) string {
 	files := []string{i.OutputFile(), path.Join(i.LogDir(), string(i.Role)+".log")}
 	for _, f := range files {
 		if text := host.Tail(ctx, h, f, 15); text != "" {
-			fmt.Fprintf(&b, ". The end of %s:\n  %s\n", f, strings.ReplaceAll(text, "\n", "\n  "))
-			break
+			lead := "The"
+			if b.Len() == 0 {
+				lead = ". The"
+			}
+			fmt.Fprintf(&b, "%s end of %s:\n  %s\n", lead, f, strings.ReplaceAll(text, "\n", "\n  "))
 		}
 	}
 	if b.Len() == 0 {
@@ -132,6 +136,7 @@ func Listens(ctx context.Context, address string) bool {
 
 func stopServer(ctx context.Context, e *Env, h host.Host, s plan.Step, say Say) (string, error) {
 	say("stop %s", s.On.ID())
+	e.started.forget(s.On)
 	stopped, err := h.Stop(ctx, Daemon(s.On), e.Times.Stop)
 	switch {
 	case err != nil:

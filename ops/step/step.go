@@ -49,6 +49,7 @@ type Env struct {
 	Times   Times
 
 	settling settling
+	started  started
 }
 
 // Say takes what a step is at, for the operator to read; it replaces what was

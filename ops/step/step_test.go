@@ -260,6 +260,55 @@ func TestWaitNodes(t *testing.T) {
 	})
 }
 
+// mortal is a host whose servers run until they are told to have ended.
+type mortal struct {
+	host.Host
+	find func() *host.Process
+}
+
+func (m mortal) Find(context.Context, host.Daemon) (*host.Process, error) { return m.find(), nil }
+
+// A server that ends while the cluster is waited for is told of at once, with
+// what it printed and logged.
+func TestWaitsNoticeAServerThatEnds(t *testing.T) {
+	since := time.Unix(1000, 0)
+	for name, after := range map[string]*host.Process{
+		"it is gone":          nil,
+		"the number is anew":  {PID: 7, Since: since.Add(time.Minute)},
+		"another runs for it": {PID: 8, Since: since},
+	} {
+		for _, kind := range []plan.Kind{plan.WaitNodes, plan.WaitHealthy} {
+			t.Run(name+" "+string(kind), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					e := env(t, t.TempDir())
+					on := e.Cluster.Replicas[1]
+					require.NoError(t, os.MkdirAll(on.LogDir(), 0o755))
+					require.NoError(t, os.WriteFile(on.OutputFile(), []byte("panic: printed\n"), 0o644))
+					require.NoError(t, os.WriteFile(filepath.Join(on.LogDir(), "replica.log"), []byte("E logged\n"), 0o644))
+					began := time.Now()
+					e.Hosts["local"] = mortal{e.Hosts["local"], func() *host.Process {
+						if time.Since(began) < 3*time.Second {
+							return &host.Process{PID: 7, Since: since}
+						}
+						return after
+					}}
+					e.started.note(on, host.Process{PID: 7, Since: since})
+					_, err := do(t, e, plan.Step{Kind: kind})
+					require.ErrorContains(t, err, on.ID()+" ended soon after its start (process 7)")
+					require.ErrorContains(t, err, "panic: printed")
+					require.ErrorContains(t, err, "E logged")
+					require.InDelta(t, 3, time.Since(began).Seconds(), 1)
+
+					// One that was stopped on purpose is not missed.
+					e.started.forget(on)
+					_, err = do(t, e, plan.Step{Kind: kind})
+					require.NotContains(t, err.Error(), "ended")
+				})
+			})
+		}
+	}
+}
+
 func TestCreateTable(t *testing.T) {
 	e := env(t, "/h")
 	admin := &fakeAdmin{answers: []func() (cluster.Facts, error){state(1, a)}}

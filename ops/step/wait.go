@@ -51,6 +51,9 @@ func (e *Env) facts(ctx context.Context) (cluster.Facts, error) {
 func waitNodes(ctx context.Context, e *Env, _ host.Host, _ plan.Step, say Say) (string, error) {
 	state := "no meta leader answers"
 	err := poll(ctx, e.Times.Nodes, e.Times.Poll, func(ctx context.Context) (bool, error) {
+		if err := e.allAlive(ctx); err != nil {
+			return false, err
+		}
 		f, err := e.facts(ctx)
 		if err != nil {
 			say("wait for the meta leader: %v", err)
@@ -93,6 +96,9 @@ func waitHealthy(ctx context.Context, e *Env, _ host.Host, _ plan.Step, say Say)
 	for {
 		stalled := false
 		err := poll(ctx, e.Times.Healthy, e.Times.Poll, func(ctx context.Context) (bool, error) {
+			if err := e.allAlive(ctx); err != nil {
+				return false, err
+			}
 			f, err := e.facts(ctx)
 			if err != nil {
 				reasons = []string{err.Error()}
