@@ -375,6 +375,10 @@ func TestFailuresSayWhatHappened(t *testing.T) {
 		out, err = run(t, fleet, "ls\nnodes\ncluster_info\nget_meta_level\n")
 		require.ErrorIs(t, err, ErrCommandFailed)
 		require.Contains(t, out, "list apps failed, error=ERR_NETWORK_FAILURE\nlist tables at 127.0.0.1:2460")
+		out, err = run(t, fleet, "use temp\nget h s\ncount_data -c\n")
+		require.ErrorIs(t, err, ErrCommandFailed)
+		require.Regexp(t, `ERROR: timeout\nget on table temp: ERR_TIMEOUT: meta server 127\.0\.0\.1:2460\d: connection refused\n`, out)
+		require.Regexp(t, `\nfull_scan on table temp.*127\.0\.0\.1:2460\d: connection refused`, out)
 	})
 }
 

@@ -24,10 +24,14 @@ type TableConfig struct {
 // ErrTableNotFound; one that is being created or dropped is idl.ErrBusyCreating or
 // idl.ErrBusyDropping.
 func (c *Cluster) QueryConfig(ctx context.Context, table string) (*TableConfig, error) {
+	return c.queryConfig(ctx, table, nil)
+}
+
+func (c *Cluster) queryConfig(ctx context.Context, table string, trouble func(*metaTrouble)) (*TableConfig, error) {
 	var resp idl.QueryCfgResponse
 	err := c.meta(ctx, &metaCall{
 		op: "query configuration", table: table, rpc: idl.RPCQueryConfig, repeatable: true,
-		arg: &idl.QueryCfgRequest{AppName: table}, result: &resp,
+		arg: &idl.QueryCfgRequest{AppName: table}, result: &resp, trouble: trouble,
 		verdict: func() (idl.ErrorCode, string) { return resp.Err, "" },
 	})
 	if e, ok := err.(*Error); ok && e.Code == idl.ErrObjectNotFound {

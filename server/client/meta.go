@@ -4,9 +4,11 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/pegasus-ops/pegasus-ops/server/idl"
@@ -84,7 +86,40 @@ type metaCall struct {
 	verdict func() (idl.ErrorCode, string)
 	// repeatable says that executing the call twice does no harm.
 	repeatable bool
+	// trouble, when set, is told of each attempt that came to nothing, for those who give up
+	// before the call does.
+	trouble func(*metaTrouble)
 }
+
+// A metaTrouble is why a meta server was asked in vain.
+type metaTrouble struct {
+	server idl.RPCAddress
+	code   idl.ErrorCode
+	err    error // nil when the server answered
+}
+
+// Error reads like "meta server 10.0.0.1:34601: connection refused".
+func (m *metaTrouble) Error() string {
+	var why string
+	var errno syscall.Errno
+	switch {
+	case errors.As(m.err, &errno):
+		why = errno.Error()
+	case m.code == idl.ErrTimeout:
+		why = "no answer"
+	case m.code == idl.ErrForwardToOthers:
+		why = "it does not lead"
+	case m.code == idl.ErrServiceNotActive:
+		why = "it does not serve yet"
+	case m.err != nil:
+		why = m.err.Error()
+	default:
+		why = string(m.code)
+	}
+	return fmt.Sprintf("meta server %s: %s", m.server, why)
+}
+
+func (m *metaTrouble) Unwrap() error { return m.err }
 
 // fail makes the error of a meta call.
 func (mc *metaCall) fail(server idl.RPCAddress, code idl.ErrorCode, attempts int, err error) *Error {
@@ -134,6 +169,9 @@ func (c *Cluster) meta(ctx context.Context, mc *metaCall) error {
 			forward = forwardAddress(code, call.result)
 		} else {
 			code = CodeOf(err)
+		}
+		if mc.trouble != nil && (err != nil || !leaderAnswer(code)) {
+			mc.trouble(&metaTrouble{addr, code, err})
 		}
 		switch {
 		case err == nil && call != mc && leaderAnswer(code):

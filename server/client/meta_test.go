@@ -198,3 +198,33 @@ func TestMetaAnswersOfLastResort(t *testing.T) {
 		require.EqualValues(t, 1, calls.Load())
 	})
 }
+
+func TestTimeoutsNameTheMetaServersTrouble(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		setup func(t *testing.T, fleet *clienttest.Fleet)
+		want  string
+	}{
+		{"down", func(_ *testing.T, f *clienttest.Fleet) { stopMetas(f) }, `meta server 10\.0\.0\.\d:34601: .*connection refused$`},
+		{"silent", func(_ *testing.T, f *clienttest.Fleet) { silent(f, idl.RPCQueryConfig, 1000) }, `meta server 10\.0\.0\.\d:34601: no answer$`},
+		{"not serving", func(_ *testing.T, f *clienttest.Fleet) { f.NotServing = true }, `meta server 10\.0\.0\.\d:34601: it does not serve yet$`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			onFleet(t, client.Options{}, func(t *testing.T, fleet *clienttest.Fleet, c *client.Cluster, temp *client.Table) {
+				tt.setup(t, fleet)
+				ctx, cancel := context.WithTimeout(t.Context(), client.DefaultTimeout)
+				defer cancel()
+				_, err := temp.Get(ctx, b("h"), b("s"))
+				require.ErrorIs(t, err, idl.ErrTimeout)
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+				require.Regexp(t, "^get on table temp: ERR_TIMEOUT: "+tt.want, err.Error())
+			})
+		})
+	}
+}
+
+func stopMetas(f *clienttest.Fleet) {
+	for _, m := range f.Metas {
+		f.StopServer(m)
+	}
+}

@@ -50,9 +50,10 @@ func (r *routing) locate(hash uint64) int {
 
 // A flight is a refresh that goroutines wait for together.
 type flight struct {
-	done chan struct{}
-	cfg  *routing
-	err  error
+	done    chan struct{}
+	cfg     *routing
+	err     error
+	trouble atomic.Pointer[metaTrouble] // the last one so far
 }
 
 // Name returns the table's name.
@@ -124,10 +125,18 @@ func (t *Table) await(ctx context.Context, deadline time.Time, f *flight) (*rout
 	case <-f.done:
 		return f.cfg, f.err
 	case <-ctx.Done():
-		return nil, &Error{Op: "query configuration", Table: t.name, Code: causeCode(ctx), Err: context.Cause(ctx)}
+		return nil, &Error{Op: "query configuration", Table: t.name, Code: causeCode(ctx), Err: f.why(context.Cause(ctx))}
 	case <-timer.C:
-		return nil, &Error{Op: "query configuration", Table: t.name, Code: idl.ErrTimeout, Err: context.DeadlineExceeded}
+		return nil, &Error{Op: "query configuration", Table: t.name, Code: idl.ErrTimeout, Err: f.why(context.DeadlineExceeded)}
 	}
+}
+
+// why is what kept the refresh from ending in time. That the time is up says the error's code.
+func (f *flight) why(end error) error {
+	if trouble := f.trouble.Load(); trouble != nil && end == context.DeadlineExceeded {
+		return trouble
+	}
+	return end
 }
 
 func causeCode(ctx context.Context) idl.ErrorCode {
@@ -154,7 +163,7 @@ func (t *Table) refresh(stale *routing) *flight {
 		rest = 0
 	}
 	started := t.c.spawn(func() {
-		f.cfg, f.err = t.load(rest)
+		f.cfg, f.err = t.load(rest, f.trouble.Store)
 		t.mu.Lock()
 		if f.err == nil {
 			t.cached.Store(f.cfg)
@@ -178,7 +187,7 @@ func landed(cfg *routing, err error) *flight {
 	return f
 }
 
-func (t *Table) load(pause time.Duration) (*routing, error) {
+func (t *Table) load(pause time.Duration, trouble func(*metaTrouble)) (*routing, error) {
 	if pause > 0 {
 		timer := time.NewTimer(pause)
 		defer timer.Stop()
@@ -190,7 +199,7 @@ func (t *Table) load(pause time.Duration) (*routing, error) {
 	}
 	ctx, cancel := context.WithTimeout(t.c.ctx, t.c.opts.Timeout)
 	defer cancel()
-	cfg, err := t.c.QueryConfig(ctx, t.name)
+	cfg, err := t.c.queryConfig(ctx, t.name, trouble)
 	if err != nil {
 		return nil, err
 	}
@@ -238,8 +247,12 @@ func (t *Table) do(ctx context.Context, o op, arg idl.Value, result idl.Decoder)
 	deadline := t.c.deadline(ctx)
 	var pace backoff
 	var last *Error
+	var unrouted error // the last reason why there is no configuration
 	for attempt := 1; ; attempt++ {
 		if err := context.Cause(ctx); err != nil || !time.Now().Before(deadline) {
+			if last == nil && unrouted != nil && !errors.Is(err, context.Canceled) {
+				return 0, t.configError(o.name, unrouted)
+			}
 			return 0, t.gaveUp(ctx, o, last, attempt-1)
 		}
 		cfg, err := t.routing(ctx, deadline)
@@ -248,6 +261,7 @@ func (t *Table) do(ctx context.Context, o op, arg idl.Value, result idl.Decoder)
 				return 0, t.gaveUp(ctx, o, last, attempt-1)
 			}
 			if last == nil && transientConfig(err) && !o.single && pace.wait(ctx, deadline) {
+				unrouted = err
 				continue
 			}
 			return 0, t.configError(o.name, err)
