@@ -126,20 +126,39 @@ func derived(c *inventory.Cluster, i *inventory.Instance, text string) Settings 
 }
 
 // defaultTables gives the tables that a first start creates the sizes the
-// inventory wants for them, so that deploy need not find them created wrong.
+// inventory wants for them, so that deploy need not find them created wrong. One
+// the inventory does not list gets no more replicas than there are servers: with
+// more it would never become healthy.
 func defaultTables(c *inventory.Cluster, text string, s Settings) {
-	for _, section := range sectionsOf(strings.Split(text, "\n")) {
+	lines := strings.Split(text, "\n")
+	for _, section := range sectionsOf(lines) {
 		name, ok := strings.CutPrefix(section.name, "meta_server.apps.")
-		if !ok {
-			continue
+		if !ok || s[section.name] != nil {
+			continue // of a section that stands twice the first one counts
 		}
-		for _, t := range c.Tables {
-			if t.Name == name {
-				s[section.name] = map[string]string{
-					"partition_count":   strconv.Itoa(t.Partitions),
-					"max_replica_count": strconv.Itoa(t.Replicas),
-				}
+		if n := slices.IndexFunc(c.Tables, func(t inventory.Table) bool { return t.Name == name }); n >= 0 {
+			s[section.name] = map[string]string{
+				"partition_count":   strconv.Itoa(c.Tables[n].Partitions),
+				"max_replica_count": strconv.Itoa(c.Tables[n].Replicas),
 			}
+		} else if servers := len(c.Replicas); servers > 0 && servers < replicasOf(lines[section.first:section.end]) {
+			s[section.name] = map[string]string{"max_replica_count": strconv.Itoa(servers)}
 		}
 	}
+}
+
+// replicasOf is the number of replicas a table's section asks for.
+func replicasOf(lines []string) int {
+	const unset = 3 // the server's default
+	for _, line := range lines {
+		if key, ok := keyOf(line); ok && key == "max_replica_count" {
+			code, _ := splitComment(line)
+			_, value, _ := strings.Cut(code, "=")
+			if n, err := strconv.Atoi(strings.TrimSpace(value)); err == nil {
+				return n
+			}
+			break
+		}
+	}
+	return unset
 }

@@ -5,6 +5,7 @@ package templates
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -173,4 +174,38 @@ func TestOwnTemplate(t *testing.T) {
 	text, err := tpl.ForInstance(c, c.Metas[1])
 	require.NoError(t, err)
 	require.Equal(t, "[a]\nx = \ny = v\nz = n\n; my_cluster\n\n[apps.meta]\nports = 34601\n\n[network]\nexplicit_host_address = 10.0.0.2\n", text)
+}
+
+// A cluster of few replica servers gets default tables it can hold; sizes the
+// inventory gives stand.
+func TestDefaultTablesFitTheServers(t *testing.T) {
+	for name, tt := range map[string]struct {
+		servers    int
+		tables     string
+		temp, stat string
+	}{
+		"one":            {1, "", "1", "1"},
+		"two":            {2, "", "2", "2"},
+		"three":          {3, "", "3", "3"},
+		"four":           {4, "", "3", "3"},
+		"one, one given": {2, "tables: [{name: stat, partitions: 16, replicas: 1}]\n", "2", "1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := "cluster: c\nhome_dir: /h\nhosts: {n: {address: 127.0.0.1, connection: local}}\nmeta_servers: [{host: n}]\n" + tt.tables + "replica_servers:\n"
+			for n := range tt.servers {
+				text += fmt.Sprintf("  - {host: n, port: %d, data_dirs: {a: /h/d%d}}\n", 34801+n, n)
+			}
+			c, _, err := inventory.Parse("c.yaml", []byte(text), inventory.Options{Home: "/h", Dir: "/h"})
+			require.NoError(t, err)
+			rendered, err := Bundled().ForInstance(c, c.Metas[0])
+			require.NoError(t, err)
+			f, err := ini.Load([]byte(rendered))
+			require.NoError(t, err)
+			require.Equal(t, tt.temp, f.Section("meta_server.apps.temp").Key("max_replica_count").String())
+			require.Equal(t, tt.stat, f.Section("meta_server.apps.stat").Key("max_replica_count").String())
+			rendered, err = Bundled().ForInstance(c, c.Replicas[0])
+			require.NoError(t, err)
+			require.NotContains(t, rendered, "max_replica_count = 1\n", "only meta servers read it")
+		})
+	}
 }
