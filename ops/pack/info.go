@@ -65,7 +65,7 @@ func ParseName(file string) Name {
 }
 
 // Newest is the package to deploy when path is what the inventory says: path
-// itself if it is a file, else the most recently written *.tar.gz of the folder.
+// itself if it is a file, else the most recently written pegasus-server-*.tar.gz of the folder.
 func Newest(path string) (string, error) {
 	st, err := os.Stat(path)
 	if err != nil {
@@ -81,7 +81,7 @@ func Newest(path string) (string, error) {
 	var best string
 	var bestTime time.Time
 	for _, e := range entries {
-		if e.IsDir() || !strings.HasSuffix(e.Name(), Suffix) {
+		if e.IsDir() || !strings.HasPrefix(e.Name(), Prefix) || !strings.HasSuffix(e.Name(), Suffix) {
 			continue
 		}
 		info, err := e.Info()
@@ -93,7 +93,7 @@ func Newest(path string) (string, error) {
 		}
 	}
 	if best == "" {
-		return "", fmt.Errorf("the folder %s holds no *%s; build a package with `pegasus-ops pack --out %s`", path, Suffix, path)
+		return "", fmt.Errorf("the folder %s holds no %s*%s; build a package with `pegasus-ops pack --out %s`, or name the file itself", path, Prefix, Suffix, path)
 	}
 	return filepath.Join(path, best), nil
 }

@@ -213,7 +213,7 @@ func TestNewest(t *testing.T) {
 	_, err = Newest(filepath.Join(dir, "nothing"))
 	require.ErrorIs(t, err, fs.ErrNotExist)
 	now := time.Now()
-	for i, name := range []string{"b.tar.gz", "a.tar.gz", "c.zip"} {
+	for i, name := range []string{Prefix + "b.tar.gz", Prefix + "a.tar.gz", Prefix + "c.zip", "backup.tar.gz"} {
 		p := filepath.Join(dir, name)
 		require.NoError(t, os.WriteFile(p, nil, 0o644))
 		at := now.Add(time.Duration(i) * time.Hour)
@@ -221,10 +221,10 @@ func TestNewest(t *testing.T) {
 	}
 	got, err := Newest(dir)
 	require.NoError(t, err)
-	require.Equal(t, filepath.Join(dir, "a.tar.gz"), got)
-	got, err = Newest(filepath.Join(dir, "b.tar.gz"))
+	require.Equal(t, filepath.Join(dir, Prefix+"a.tar.gz"), got)
+	got, err = Newest(filepath.Join(dir, "backup.tar.gz"))
 	require.NoError(t, err)
-	require.Equal(t, filepath.Join(dir, "b.tar.gz"), got)
+	require.Equal(t, filepath.Join(dir, "backup.tar.gz"), got, "a file that is named may be called as it likes")
 }
 
 func TestFindSource(t *testing.T) {
