@@ -11,6 +11,7 @@ import (
 
 	"github.com/pegasus-ops/pegasus-ops/inventory"
 	"github.com/pegasus-ops/pegasus-ops/ops/plan"
+	"github.com/pegasus-ops/pegasus-ops/ops/ui"
 )
 
 type cleanOptions struct {
@@ -68,9 +69,28 @@ func (a *App) runClean(ctx context.Context, o cleanOptions) error {
 		},
 		idle: fmt.Sprintf("Nothing to remove: cluster %s has no process and no directory.", c.Name),
 	})
-	said := fmt.Sprintf("Cluster %s: removed.", c.Name)
-	if _, recorded := a.home.Find(c.Name); recorded == nil && options.Role == "" {
+	return a.finish(out, err, a.cleaned(c, options))
+}
+
+// cleaned says what was removed and what is still there.
+func (a *App) cleaned(c *inventory.Cluster, o plan.CleanOptions) string {
+	kept := ""
+	if o.KeepLogs {
+		kept = " Their logs are kept."
+	}
+	if o.Role != "" {
+		return fmt.Sprintf("Cluster %s: %s removed; the other servers were not touched.%s", c.Name, ui.Count(len(c.OfRole(o.Role)), serverOfRole(o.Role)), kept)
+	}
+	said := fmt.Sprintf("Cluster %s: all %s removed.%s", c.Name, ui.Count(len(c.Instances()), "server"), kept)
+	if _, recorded := a.home.Find(c.Name); recorded == nil {
 		said += fmt.Sprintf(" `pegasus-ops forget %s` removes its record too.", c.Name)
 	}
-	return a.finish(out, err, said)
+	return said
+}
+
+func serverOfRole(r inventory.Role) string {
+	if r == inventory.Collector {
+		return string(r)
+	}
+	return string(r) + " server"
 }
