@@ -46,29 +46,53 @@ func (s *shell) operate(ctx context.Context, write bool, f func(o *operation) er
 func (s *shell) complain(err error) error {
 	text, enough := clientText(err)
 	fmt.Fprintf(s.err, "ERROR: %s\n", text)
-	if !enough {
+	var e *client.Error
+	switch {
+	case errors.Is(err, client.ErrTableNotFound) && errors.As(err, &e):
+		s.noSuchTable(e.Table)
+	case !enough:
 		fmt.Fprintln(s.err, err)
 	}
 	return errShown
 }
 
+// noSuchTable makes up for the command use, which takes any name.
+func (s *shell) noSuchTable(name string) {
+	fmt.Fprintf(s.err, "table %s: no such table; see ls\n", name)
+}
+
+// clientTexts is how the C++ client words error names. Those that are not here are an "unknown
+// error" there too.
+var clientTexts = map[idl.ErrorCode]string{
+	idl.ErrTimeout:             "timeout",
+	idl.ErrObjectNotFound:      "object not found",
+	idl.ErrNetworkFailure:      "network failure",
+	idl.ErrHandlerNotFound:     "handler not found",
+	idl.ErrOperationDisabled:   "operation disabled",
+	idl.ErrNotEnoughMember:     "no enough member",
+	idl.ErrAppNotExist:         "app not exist",
+	idl.ErrAppExist:            "app already exist",
+	idl.ErrFileOperationFailed: "server internal error",
+	idl.ErrInvalidState:        "server changed",
+	idl.ErrBusy:                "app busy",
+	idl.ErrSplitting:           "app splitting",
+	idl.ErrDiskInsufficient:    "disk insufficient",
+}
+
 // clientText is the wording of the C++ client for an error, and whether that says all.
 func clientText(err error) (text string, enough bool) {
-	switch {
+	var e *client.Error
+	switch isError := errors.As(err, &e); {
 	case errors.Is(err, client.ErrTableNotFound):
 		return "app not exist", true
 	case errors.Is(err, client.ErrNotFound):
 		return "not found", true
 	case errors.Is(err, client.ErrInvalidArgument):
-		var e *client.Error
-		return "invalid argument", errors.As(err, &e) && e.Err == nil
+		return "invalid argument", isError && e.Err == nil
+	case isError && e.Status > client.StatusOK && e.Status < client.StatusTryAgain:
+		return e.Status.String(), false
 	}
-	texts := map[idl.ErrorCode]string{
-		idl.ErrTimeout: "timeout", idl.ErrObjectNotFound: "object not found", idl.ErrNetworkFailure: "network failure",
-		idl.ErrHandlerNotFound: "handler not found", idl.ErrOperationDisabled: "operation disabled",
-		idl.ErrNotEnoughMember: "no enough member", idl.ErrInvalidState: "server changed", idl.ErrBusy: "server busy",
-	}
-	if text, ok := texts[code(err)]; ok {
+	if text, ok := clientTexts[code(err)]; ok {
 		return text, false
 	}
 	return "unknown error", false

@@ -378,8 +378,52 @@ func TestFailuresSayWhatHappened(t *testing.T) {
 		out, err = run(t, fleet, "use temp\nget h s\ncount_data -c\n")
 		require.ErrorIs(t, err, ErrCommandFailed)
 		require.Regexp(t, `ERROR: timeout\nget on table temp: ERR_TIMEOUT: meta server 127\.0\.0\.1:2460\d: connection refused\n`, out)
-		require.Regexp(t, `\nfull_scan on table temp.*127\.0\.0\.1:2460\d: connection refused`, out)
+		require.Regexp(t, `\n(full_scan|query configuration) on table temp.*127\.0\.0\.1:2460\d: connection refused`, out)
 	})
+}
+
+func TestErrorsAreWordedAsTheCppClientDoes(t *testing.T) {
+	for code, want := range map[idl.ErrorCode]string{
+		idl.ErrTimeout: "timeout", idl.ErrObjectNotFound: "object not found", idl.ErrNetworkFailure: "network failure",
+		idl.ErrHandlerNotFound: "handler not found", idl.ErrOperationDisabled: "operation disabled",
+		idl.ErrNotEnoughMember: "no enough member", idl.ErrAppNotExist: "app not exist", idl.ErrAppExist: "app already exist",
+		idl.ErrFileOperationFailed: "server internal error", idl.ErrInvalidState: "server changed", idl.ErrBusy: "app busy",
+		idl.ErrSplitting: "app splitting", idl.ErrDiskInsufficient: "disk insufficient", idl.ErrACLDeny: "unknown error",
+	} {
+		text, enough := clientText(&client.Error{Op: "set", Code: code})
+		require.Equal(t, want, text)
+		require.False(t, enough, code)
+	}
+	for status, want := range map[client.Status]string{
+		1: "not found", 2: "corruption", 3: "not supported", 4: "invalid argument", 5: "io error", 6: "merge in progress",
+		7: "incomplete", 8: "shutdown in progress", 9: "rocksdb time out", 10: "aborted", 11: "busy", 12: "expired", 13: "unknown error",
+	} {
+		text, _ := clientText(&client.Error{Op: "set", Status: status})
+		require.Equal(t, want, text)
+	}
+	with(t, func(t *testing.T, fleet *clienttest.Fleet) {
+		fleet.Intercept = func(_ string, r *wire.Request) bool {
+			if r.Name == idl.RPCPut {
+				r.ReplyError(idl.ErrDiskInsufficient)
+			}
+			return r.Name == idl.RPCPut
+		}
+		out, err := run(t, fleet, "use temp\nset h s v\n")
+		require.ErrorIs(t, err, ErrCommandFailed)
+		require.Regexp(t, `ERROR: disk insufficient\nset on table temp, partition 2\.\d at 127.0.0.1:\d+: ERR_DISK_INSUFFICIENT\n`, out)
+	})
+}
+
+func TestTheTableInUseThatIsNotThereIsNamed(t *testing.T) {
+	for _, command := range []string{"get h s", "hash h s", "full_scan", "count_data", "count_data -c", "get_app_envs",
+		"set_app_envs default_ttl 100", "del_app_envs default_ttl", "clear_app_envs -a"} {
+		with(t, func(t *testing.T, fleet *clienttest.Fleet) {
+			out, err := run(t, fleet, "use nosuch\n"+command+"\n")
+			require.ErrorIs(t, err, ErrCommandFailed)
+			require.True(t, strings.HasPrefix(out, "OK\n"), command)
+			require.Equal(t, 1, strings.Count(out, "table nosuch: no such table; see ls\n"), "%s: %s", command, out)
+		})
+	}
 }
 
 func TestCompletion(t *testing.T) {

@@ -241,6 +241,15 @@ func (s *shell) confirm(question string) (bool, error) {
 	return false, s.fail("too many failed attempts, we will stop !")
 }
 
+// failOn is fail for a request about the table in use; it says if that is not there.
+func (s *shell) failOn(name string, err error, format string, args ...any) error {
+	s.fail(format, args...)
+	if c := code(err); c == idl.ErrAppNotExist || c == idl.ErrObjectNotFound {
+		s.noSuchTable(name)
+	}
+	return errShown
+}
+
 // inUse returns the table of the command use.
 func (s *shell) inUse() (string, error) {
 	if s.table == "" {
@@ -265,7 +274,7 @@ func (s *shell) getEnvs(ctx context.Context, f *flags) error {
 		err = idl.ErrObjectNotFound
 	}
 	if err != nil {
-		return s.fail("get app env failed with err = %s", code(err))
+		return s.failOn(name, err, "get app env failed with err = %s", code(err))
 	}
 	envs := apps[i].Envs
 	if len(envs) == 0 && !f.has("j") {
@@ -297,7 +306,7 @@ func (s *shell) setEnvs(ctx context.Context, f *flags) error {
 	ctx, cancel := admin(ctx)
 	defer cancel()
 	if _, err := s.c.SetEnvs(ctx, name, envs); err != nil {
-		return s.fail("set app envs failed with error %s%s!", code(err), hint(err))
+		return s.failOn(name, err, "set app envs failed with error %s%s!", code(err), hint(err))
 	}
 	fmt.Fprintln(s.out, "set app envs succeed")
 	return nil
@@ -315,7 +324,7 @@ func (s *shell) delEnvs(ctx context.Context, f *flags) error {
 	defer cancel()
 	removed, err := s.c.DelEnvs(ctx, name, f.args)
 	if err != nil {
-		return s.fail("del app env failed with err = %s", code(err))
+		return s.failOn(name, err, "del app env failed with err = %s", code(err))
 	}
 	s.removedEnvs("del", removed)
 	return nil
@@ -333,7 +342,7 @@ func (s *shell) clearEnvs(ctx context.Context, f *flags) error {
 	defer cancel()
 	removed, err := s.c.ClearEnvs(ctx, name, f.text("p", ""))
 	if err != nil {
-		return s.fail("clear app envs failed with err = %s", code(err))
+		return s.failOn(name, err, "clear app envs failed with err = %s", code(err))
 	}
 	s.removedEnvs("clear", removed)
 	return nil

@@ -34,16 +34,23 @@ var (
 // those of RocksDB, because they stand on the wire.
 type Status int32
 
-// The statuses that occur. Others are passed on as numbers.
+// The statuses there are. In normal operation only OK, NotFound, InvalidArgument, Incomplete and
+// TryAgain occur.
 const (
-	StatusOK              Status = 0
-	StatusNotFound        Status = 1
-	StatusCorruption      Status = 2
-	StatusNotSupported    Status = 3
-	StatusInvalidArgument Status = 4
-	StatusIOError         Status = 5
-	StatusIncomplete      Status = 7  // limits were reached before the end of the range
-	StatusTryAgain        Status = 13 // the check of a check-and-write did not pass
+	StatusOK                 Status = 0
+	StatusNotFound           Status = 1
+	StatusCorruption         Status = 2
+	StatusNotSupported       Status = 3
+	StatusInvalidArgument    Status = 4
+	StatusIOError            Status = 5
+	StatusMergeInProgress    Status = 6
+	StatusIncomplete         Status = 7 // limits were reached before the end of the range
+	StatusShutdownInProgress Status = 8
+	StatusTimedOut           Status = 9
+	StatusAborted            Status = 10
+	StatusBusy               Status = 11
+	StatusExpired            Status = 12
+	StatusTryAgain           Status = 13 // the check of a check-and-write did not pass
 )
 
 // String names the status in words.
@@ -61,8 +68,20 @@ func (s Status) String() string {
 		return "invalid argument"
 	case StatusIOError:
 		return "io error"
+	case StatusMergeInProgress:
+		return "merge in progress"
 	case StatusIncomplete:
 		return "incomplete"
+	case StatusShutdownInProgress:
+		return "shutdown in progress"
+	case StatusTimedOut:
+		return "rocksdb time out"
+	case StatusAborted:
+		return "aborted"
+	case StatusBusy:
+		return "busy"
+	case StatusExpired:
+		return "expired"
 	case StatusTryAgain:
 		return "check not passed"
 	}

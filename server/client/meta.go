@@ -87,7 +87,7 @@ type metaCall struct {
 	// repeatable says that executing the call twice does no harm.
 	repeatable bool
 	// trouble, when set, is told of each attempt that came to nothing, for those who give up
-	// before the call does.
+	// before the call does, and nil once the leader answers.
 	trouble func(*metaTrouble)
 }
 
@@ -170,7 +170,11 @@ func (c *Cluster) meta(ctx context.Context, mc *metaCall) error {
 		} else {
 			code = CodeOf(err)
 		}
-		if mc.trouble != nil && (err != nil || !leaderAnswer(code)) {
+		switch {
+		case mc.trouble == nil:
+		case err == nil && leaderAnswer(code):
+			mc.trouble(nil)
+		default:
 			mc.trouble(&metaTrouble{addr, code, err})
 		}
 		switch {

@@ -19,7 +19,8 @@ type Table struct {
 	c    *Cluster
 	name string
 
-	cached atomic.Pointer[routing] // nil until first needed
+	cached  atomic.Pointer[routing]     // nil until first needed
+	trouble atomic.Pointer[metaTrouble] // the last since the leader answered
 
 	mu        sync.Mutex
 	inflight  *flight
@@ -50,10 +51,9 @@ func (r *routing) locate(hash uint64) int {
 
 // A flight is a refresh that goroutines wait for together.
 type flight struct {
-	done    chan struct{}
-	cfg     *routing
-	err     error
-	trouble atomic.Pointer[metaTrouble] // the last one so far
+	done chan struct{}
+	cfg  *routing
+	err  error
 }
 
 // Name returns the table's name.
@@ -125,15 +125,15 @@ func (t *Table) await(ctx context.Context, deadline time.Time, f *flight) (*rout
 	case <-f.done:
 		return f.cfg, f.err
 	case <-ctx.Done():
-		return nil, &Error{Op: "query configuration", Table: t.name, Code: causeCode(ctx), Err: f.why(context.Cause(ctx))}
+		return nil, &Error{Op: "query configuration", Table: t.name, Code: causeCode(ctx), Err: t.why(context.Cause(ctx))}
 	case <-timer.C:
-		return nil, &Error{Op: "query configuration", Table: t.name, Code: idl.ErrTimeout, Err: f.why(context.DeadlineExceeded)}
+		return nil, &Error{Op: "query configuration", Table: t.name, Code: idl.ErrTimeout, Err: t.why(context.DeadlineExceeded)}
 	}
 }
 
-// why is what kept the refresh from ending in time. That the time is up says the error's code.
-func (f *flight) why(end error) error {
-	if trouble := f.trouble.Load(); trouble != nil && end == context.DeadlineExceeded {
+// why is what kept a refresh from ending in time. That the time is up says the error's code.
+func (t *Table) why(end error) error {
+	if trouble := t.trouble.Load(); trouble != nil && end == context.DeadlineExceeded {
 		return trouble
 	}
 	return end
@@ -163,7 +163,7 @@ func (t *Table) refresh(stale *routing) *flight {
 		rest = 0
 	}
 	started := t.c.spawn(func() {
-		f.cfg, f.err = t.load(rest, f.trouble.Store)
+		f.cfg, f.err = t.load(rest)
 		t.mu.Lock()
 		if f.err == nil {
 			t.cached.Store(f.cfg)
@@ -187,7 +187,7 @@ func landed(cfg *routing, err error) *flight {
 	return f
 }
 
-func (t *Table) load(pause time.Duration, trouble func(*metaTrouble)) (*routing, error) {
+func (t *Table) load(pause time.Duration) (*routing, error) {
 	if pause > 0 {
 		timer := time.NewTimer(pause)
 		defer timer.Stop()
@@ -199,7 +199,7 @@ func (t *Table) load(pause time.Duration, trouble func(*metaTrouble)) (*routing,
 	}
 	ctx, cancel := context.WithTimeout(t.c.ctx, t.c.opts.Timeout)
 	defer cancel()
-	cfg, err := t.c.queryConfig(ctx, t.name, trouble)
+	cfg, err := t.c.queryConfig(ctx, t.name, t.trouble.Store)
 	if err != nil {
 		return nil, err
 	}
@@ -250,8 +250,8 @@ func (t *Table) do(ctx context.Context, o op, arg idl.Value, result idl.Decoder)
 	var unrouted error // the last reason why there is no configuration
 	for attempt := 1; ; attempt++ {
 		if err := context.Cause(ctx); err != nil || !time.Now().Before(deadline) {
-			if last == nil && unrouted != nil && !errors.Is(err, context.Canceled) {
-				return 0, t.configError(o.name, unrouted)
+			if last == nil && unrouted != nil {
+				return 0, t.notRouted(ctx, o, unrouted)
 			}
 			return 0, t.gaveUp(ctx, o, last, attempt-1)
 		}
@@ -260,9 +260,14 @@ func (t *Table) do(ctx context.Context, o op, arg idl.Value, result idl.Decoder)
 			if last != nil && errors.Is(err, context.DeadlineExceeded) {
 				return 0, t.gaveUp(ctx, o, last, attempt-1)
 			}
-			if last == nil && transientConfig(err) && !o.single && pace.wait(ctx, deadline) {
-				unrouted = err
-				continue
+			if last == nil && transientConfig(err) && !o.single {
+				if unrouted == nil || !errors.Is(err, context.DeadlineExceeded) {
+					unrouted = err
+				}
+				if pace.wait(ctx, deadline) {
+					continue
+				}
+				return 0, t.notRouted(ctx, o, unrouted)
 			}
 			return 0, t.configError(o.name, err)
 		}
@@ -335,6 +340,17 @@ func (t *Table) gaveUp(ctx context.Context, o op, last *Error, attempts int) err
 	}
 	last.Attempts = attempts
 	return last
+}
+
+// notRouted is the error of an operation whose time went by without a configuration to go by.
+func (t *Table) notRouted(ctx context.Context, o op, reason error) error {
+	switch trouble := t.trouble.Load(); {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return t.gaveUp(ctx, o, nil, 0)
+	case trouble != nil:
+		return &Error{Op: o.name, Table: t.name, Code: idl.ErrTimeout, Err: trouble}
+	}
+	return t.configError(o.name, reason)
 }
 
 // transientConfig reports whether asking for the configuration again may help.
