@@ -126,7 +126,8 @@ func (s *shell) estimate(ctx context.Context, name string) error {
 		return s.fail("ERROR: the servers give no estimate of the number of keys for %d of %d partitions; "+
 			"use count_data -c, which reads the whole table and counts exactly", missing, len(cfg.Partitions))
 	}
-	t.add(fmt.Sprintf("(total:%d)", len(cfg.Partitions)-1), total)
+	// The original takes one off the number of partitions here, by mistake.
+	t.add(fmt.Sprintf("(total:%d)", len(cfg.Partitions)), total)
 	printTable(s.out, false, t)
 	return nil
 }
