@@ -216,7 +216,10 @@ func (p *process) greet() {
 	for _, w := range p.Config.Warnings {
 		p.logger.Warn("configuration: " + w)
 	}
+	if set := p.Config.UnusedSet; len(set) > 0 {
+		p.logger.Warn("configuration: this server does not use these keys: " + strings.Join(set, ", "))
+	}
 	if set := p.Config.IgnoredSet; len(set) > 0 {
-		p.logger.Info("configuration: this server does not use these keys, they are accepted for the C++ server's sake", "keys", strings.Join(set, ", "))
+		p.logger.Info("configuration: these keys mean something to the C++ server only", "keys", strings.Join(set, ", "))
 	}
 }

@@ -5,6 +5,7 @@ package config
 import (
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,6 +32,7 @@ type Config struct {
 	Clusters   map[string]string // [pegasus.clusters]: cluster name to meta list
 	Warnings   []string          // oddities that do not keep the server from starting
 	IgnoredSet []string          // "[section] key" of ignored keys the file sets to something of its own
+	UnusedSet  []string          // the same for unused keys, whose author expects an effect
 
 	file   *File
 	keys   []*Key
@@ -74,6 +76,7 @@ func New() *Config {
 	c.declareReplication()
 	c.declareServer()
 	c.declareIgnored()
+	c.markUnused()
 	for _, k := range c.keys {
 		if v, err := k.check(k.text); err != nil {
 			panic(fmt.Sprintf("config: default of [%s] %s: %v", k.Section, k.Name, err))
@@ -182,8 +185,16 @@ func (l *loader) loadKeys() {
 		}
 		k.text, k.line = e.Value, e.Line
 		k.store(v)
-		if def, err := k.check(k.Default); k.Ignored && (err != nil || v != def) {
-			l.IgnoredSet = append(l.IgnoredSet, "["+k.Section+"] "+k.Name)
+		if !k.Ignored && !k.Unused {
+			continue
+		}
+		if def, err := k.check(k.Default); err == nil && reflect.DeepEqual(v, def) {
+			continue
+		}
+		if name := "[" + k.Section + "] " + k.Name; k.Unused && !routine[k.Name] {
+			l.UnusedSet = append(l.UnusedSet, name)
+		} else {
+			l.IgnoredSet = append(l.IgnoredSet, name)
 		}
 	}
 }

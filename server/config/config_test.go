@@ -5,9 +5,11 @@ package config
 import (
 	"flag"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -180,7 +182,11 @@ func TestGroupsOfKeysMustFit(t *testing.T) {
 		{"[meta_server]\nmeta_state_service_type = meta_state_service_simple", "choose both zookeeper or both simple"},
 		{"[meta_server]\nserver_list = a:1,b:1\nmeta_state_service_type = meta_state_service_simple\ndistributed_lock_service_type = distributed_lock_service_simple",
 			"f:2: [meta_server] server_list: 2 meta servers cannot share the local store"},
-		{"[pegasus.server]\nencrypt_data_at_rest = true", "needs [security] enable_acl = true and hadoop_kms_url"},
+		{"[pegasus.server]\nencrypt_data_at_rest = true", "f:2: [pegasus.server] encrypt_data_at_rest: true is not possible, this server has no encryption: set the key to false or leave it out, and put its data on"},
+		{"[security]\nenable_auth = true", "f:2: [security] enable_auth: true is not possible, this server has no authentication: set the key to false or leave it out, and keep the ports inside"},
+		{"[security]\nmandatory_auth = true", "[security] mandatory_auth: true is not possible, this server has no authentication"},
+		{"[security]\nenable_acl = true", "[security] enable_acl: true is not possible, this server has no access control"},
+		{"[meta_server]\nrecover_from_replica_server = true", "[meta_server] recover_from_replica_server: true is not possible, this server has no recovery of metadata"},
 		{"[security]\nenable_zookeeper_kerberos = true", "needs [zookeeper] sasl_mechanisms_type = GSSAPI"},
 		{"[pegasus.server]\nperf_counter_read_capacity_unit_size = 4095", "4095 is no power of two"},
 	} {
@@ -295,6 +301,9 @@ func TestForeignFilesAreUnderstood(t *testing.T) {
 	if len(c.Apps) != 3 || len(c.Tables) != 2 || c.Meta.ClusterRoot != "/pegasus/onebox" {
 		t.Errorf("apps %v, tables %v, root %q", c.Apps, c.Tables, c.Meta.ClusterRoot)
 	}
+	if len(c.UnusedSet) > 0 {
+		t.Errorf("the shipped values of the C++ server are warned of: %v", c.UnusedSet)
+	}
 	if !slices.Contains(c.IgnoredSet, "[metrics] entity_retirement_delay_ms") && len(c.IgnoredSet) == 0 {
 		t.Error("nothing is reported as ignored")
 	}
@@ -315,8 +324,75 @@ func TestOurTemplateIsUnderstood(t *testing.T) {
 	if len(c.Warnings) > 0 {
 		t.Errorf("warnings:\n%s", strings.Join(c.Warnings, "\n"))
 	}
+	if len(c.UnusedSet) > 0 {
+		t.Errorf("our own template sets keys without effect: %v", c.UnusedSet)
+	}
 	if len(c.Apps) != 3 || c.Meta.ServerList[0] != "127.0.0.1:34601" || len(c.Repl.DataDirs) != 2 {
 		t.Errorf("apps %v, metas %v, disks %v", c.Apps, c.Meta.ServerList, c.Repl.DataDirs)
+	}
+}
+
+func TestUnusedKeysAreNamedWhenTheyAreSet(t *testing.T) {
+	c := load(t, `
+[replication]
+deny_client_on_start = true
+plog_gc_enabled = true
+cold_backup_root = onebox
+[nfs]
+max_copy_rate_megabytes_per_disk = 100
+[security]
+super_users = a,b
+[pegasus.server]
+rocksdb_num_levels = 4
+rocksdb_max_open_files = 100
+`)
+	want := []string{"[nfs] max_copy_rate_megabytes_per_disk", "[pegasus.server] rocksdb_num_levels", "[replication] deny_client_on_start", "[security] super_users"}
+	slices.Sort(c.UnusedSet)
+	if diff := cmp.Diff(want, c.UnusedSet); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"[replication] cold_backup_root"}, c.IgnoredSet); diff != "" {
+		t.Errorf("ignored (-want +got):\n%s", diff)
+	}
+	// They are still checked.
+	if _, err := Load("f", []byte("[nfs]\nmax_copy_rate_megabytes_per_disk = fast"), nil); err == nil {
+		t.Error("a value that is no number is taken")
+	}
+}
+
+// Whoever begins to use a key takes it off the list, and whoever stops using one puts it there.
+func TestUnusedKeysAreThoseNobodyReads(t *testing.T) {
+	var source strings.Builder
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && d.Name() == "config" {
+			return filepath.SkipDir
+		}
+		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		source.Write(text)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Judged within config, or sharing its name with a field of something else.
+	apart := []string{"LockType", "EnableAuth", "MandatoryAuth", "EnableACL", "EncryptDataRest", "RecoverFromReplicas", "FilterType", "Timeout"}
+	c := New()
+	for _, s := range []any{&c.Core, &c.Logger, &c.Network, &c.HTTP, &c.Meta, &c.Repl, &c.NFS, &c.ZooKeeper, &c.Server, &c.Collector, &c.Security} {
+		v := reflect.ValueOf(s).Elem()
+		for i := range v.NumField() {
+			name := v.Type().Field(i).Name
+			key := c.keys[slices.IndexFunc(c.keys, func(k *Key) bool { return k.field == v.Field(i).Addr().Interface() })]
+			read := regexp.MustCompile(`\.` + name + `\b`).MatchString(source.String())
+			if read == key.Unused && !slices.Contains(apart, name) {
+				t.Errorf("[%s] %s: read by the server %v, marked unused %v", key.Section, key.Name, read, key.Unused)
+			}
+		}
 	}
 }
 

@@ -49,6 +49,7 @@ type Key struct {
 	Doc     string
 	Mutable bool // may be changed while the process runs
 	Ignored bool // accepted because Pegasus has it; nothing here depends on it
+	Unused  bool // read and checked, and nothing here depends on it
 	Secret  bool // its value is never shown
 
 	lo, hi  int64    // range of integer types

@@ -99,7 +99,7 @@ func (c *Config) declareMeta() {
 	s.String(&m.FunctionLevel, "meta_function_level_on_start", "steady", "Meta function level after a start").
 		OneOf("stopped", "blind", "freezed", "steady", "lively")
 	s.Bool(&m.RecoverFromReplicas, "recover_from_replica_server", false,
-		"Wait for the recover command, which rebuilds metadata from the replica servers, instead of creating the default tables")
+		"Wait for the recover command, which rebuilds metadata from the replica servers, instead of creating the default tables; this server refuses to start with true")
 	s.Duration(&m.HoldDroppedApp, Int32, "hold_seconds_for_dropped_app", time.Second, 604800, "Seconds a dropped table can be recalled, by default").AtLeast(0)
 	s.Bool(&m.AddSecondaryFlowControl, "add_secondary_enable_flow_control", true, "Limit how many secondaries are added to a node at a time")
 	s.Int(&m.AddSecondaryMaxPerNode, Int32, "add_secondary_max_count_for_one_node", 20, "Secondaries added to one node at a time under flow control").AtLeast(0)
@@ -142,9 +142,9 @@ func (c *Config) declareMeta() {
 
 	a := &c.Security
 	s = section{c, "security"}
-	s.Bool(&a.EnableAuth, "enable_auth", false, "Require Kerberos authentication")
-	s.Bool(&a.MandatoryAuth, "mandatory_auth", false, "Refuse peers that do not authenticate").CanChange()
-	s.Bool(&a.EnableACL, "enable_acl", false, "Check who may do what")
+	s.Bool(&a.EnableAuth, "enable_auth", false, "Require Kerberos authentication; this server has none and refuses to start with true")
+	s.Bool(&a.MandatoryAuth, "mandatory_auth", false, "Refuse peers that do not authenticate; this server refuses to start with true").CanChange()
+	s.Bool(&a.EnableACL, "enable_acl", false, "Check who may do what; this server refuses to start with true")
 	s.List(&a.SuperUsers, "super_users", "", "Users who may do everything")
 	s.List(&a.ACLAllowList, "meta_acl_rpc_allow_list", "", "RPCs of the meta server anybody may call")
 	s.Bool(&a.EnableZKAuth, "enable_zookeeper_kerberos", false, "Authenticate to ZooKeeper with Kerberos")
@@ -200,9 +200,8 @@ func (c *Config) groupErrors() Errors {
 	if simpleState && len(m.ServerList) > 1 {
 		fail("meta_server", "server_list", "%d meta servers cannot share the local store of meta_state_service_simple: name one, or use ZooKeeper", len(m.ServerList))
 	}
-	if a := &c.Security; a.EncryptDataRest && (!a.EnableACL || a.KMSURL == "") {
-		fail("pegasus.server", "encrypt_data_at_rest", "needs [security] enable_acl = true and hadoop_kms_url")
-	} else if a.EnableZKAuth && a.ZKMechanism != "GSSAPI" {
+	c.refusePromises(fail)
+	if a := &c.Security; a.EnableZKAuth && a.ZKMechanism != "GSSAPI" {
 		fail("security", "enable_zookeeper_kerberos", "needs [zookeeper] sasl_mechanisms_type = GSSAPI, not %q", a.ZKMechanism)
 	}
 	for _, k := range []string{"perf_counter_read_capacity_unit_size", "perf_counter_write_capacity_unit_size"} {
@@ -212,3 +211,27 @@ func (c *Config) groupErrors() Errors {
 	}
 	return errs
 }
+
+// refusePromises fails on the keys that ask for a protection this server does not have: to go on
+// without would be worse than not to start.
+func (c *Config) refusePromises(fail func(sectionName, key, format string, a ...any)) {
+	a := &c.Security
+	for _, p := range []struct {
+		on           bool
+		section, key string
+		lacks, todo  string
+	}{
+		{a.EnableAuth, "security", "enable_auth", "authentication", trusted},
+		{a.MandatoryAuth, "security", "mandatory_auth", "authentication", trusted},
+		{a.EnableACL, "security", "enable_acl", "access control", trusted},
+		{a.EncryptDataRest, "pegasus.server", "encrypt_data_at_rest", "encryption", "put its data on an encrypted file system"},
+		{c.Meta.RecoverFromReplicas, "meta_server", "recover_from_replica_server", "recovery of metadata from replica servers, and would start without any table",
+			"restore the meta server's data directory from a copy"},
+	} {
+		if p.on {
+			fail(p.section, p.key, "true is not possible, this server has no %s: set the key to false or leave it out, and %s", p.lacks, p.todo)
+		}
+	}
+}
+
+const trusted = "keep the ports inside a trusted network"

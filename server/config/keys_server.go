@@ -133,7 +133,7 @@ func (c *Config) declareServer() {
 	s.Int(&v.HotkeyCoarseVariance, Uint32, "hot_bucket_variance_threshold", 7, "Deviation that makes a bucket hot").CanChange()
 	s.Int(&v.HotkeyFineVariance, Uint32, "hot_key_variance_threshold", 5, "Deviation that makes a key hot").CanChange()
 	s.Duration(&v.HotkeyAnalyseInterval, Int32, "hotkey_analyse_time_interval_s", time.Second, 10, "Seconds between analyses of hotkeys").Range(1, 3600)
-	s.Bool(&c.Security.EncryptDataRest, "encrypt_data_at_rest", false, "Encrypt files; needs enable_acl and hadoop_kms_url")
+	s.Bool(&c.Security.EncryptDataRest, "encrypt_data_at_rest", false, "Encrypt files; this server refuses to start with true")
 	s.Ignore(String, "server_key", "", "Encryption key of the C++ server").Hide()
 	s.String(&c.Security.KMSURL, "hadoop_kms_url", "", "Key server for encryption")
 
