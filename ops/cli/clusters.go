@@ -3,12 +3,17 @@
 package cli
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/pegasus-ops/pegasus-ops/ops/plan"
 	"github.com/pegasus-ops/pegasus-ops/ops/run"
+	"github.com/pegasus-ops/pegasus-ops/ops/step"
 	"github.com/pegasus-ops/pegasus-ops/ops/ui"
 )
 
@@ -50,22 +55,30 @@ func (a *App) newForget() *cobra.Command {
 		Use:   "forget NAME",
 		Short: "Remove the record of a cluster",
 		Long: `Remove what is recorded about a cluster on this machine: the copy of its
-inventory and the journals of its runs. Hosts and servers are not touched.
+inventory and the journals of its runs. Hosts and servers are not touched. While
+servers of it run, it is refused unless --yes is given.
 
-Exit status: 0 done; 2 no such cluster is recorded; 4 another operation holds it.`,
+Exit status: 0 done; 2 no such cluster is recorded; 3 refused, its servers run; 4
+another operation holds it.`,
 		Example:           "  pegasus-ops forget onebox",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeCluster,
-		RunE:              func(_ *cobra.Command, args []string) error { return a.runForget(args[0]) },
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.runForget(cmd.Context(), args[0]) },
 	}
 }
 
-func (a *App) runForget(name string) error {
+func (a *App) runForget(ctx context.Context, name string) error {
 	if _, err := a.home.Find(name); err != nil {
 		if errors.Is(err, run.ErrUnknownCluster) {
 			return usage("%w; `pegasus-ops clusters` lists the recorded ones", err)
 		}
 		return err
+	}
+	if running := a.runningOf(ctx, name); len(running) > 0 && !a.global.yes {
+		return &plan.Refusal{Reasons: []string{fmt.Sprintf("servers of cluster %s still run, and without the record only its inventory finds them: %s; stop them first (`pegasus-ops -c %s stop`, or `clean`), or give --yes",
+			name, strings.Join(running, ", "), name)}}
+	} else if len(running) > 0 {
+		a.ui.Warn("servers of cluster %s go on running: %s", name, strings.Join(running, ", "))
 	}
 	if a.global.dryRun {
 		a.ui.Print("Would forget cluster %s.", name)
@@ -84,4 +97,33 @@ func (a *App) runForget(name string) error {
 	}
 	a.ui.Print("Cluster %s is forgotten.", name)
 	return nil
+}
+
+// runningOf are the servers of a recorded cluster that run, with their
+// processes. What cannot be learned is a warning: a damaged record or a host
+// that is gone for good must not keep a cluster from being forgotten.
+func (a *App) runningOf(ctx context.Context, name string) []string {
+	c, err := a.home.Load(name)
+	if err != nil {
+		a.ui.Warn("whether its servers run is not known: %v", err)
+		return nil
+	}
+	var running []string
+	for _, h := range c.Hosts {
+		open, err := a.OpenHost(ctx, h)
+		if err != nil {
+			a.ui.Warn("whether servers run on host %s is not known: %v", h.Name, err)
+			continue
+		}
+		for _, i := range c.OnHost(h) {
+			p, err := open.Find(ctx, step.Daemon(i))
+			if err != nil {
+				a.ui.Warn("whether %s runs is not known: %v", i.ID(), err)
+			} else if p != nil {
+				running = append(running, fmt.Sprintf("%s (process %d)", i.ID(), p.PID))
+			}
+		}
+		_ = open.Close()
+	}
+	return running
 }

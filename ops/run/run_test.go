@@ -7,12 +7,15 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -93,6 +96,52 @@ func TestLock(t *testing.T) {
 	list, err := h.Clusters()
 	require.NoError(t, err)
 	require.Empty(t, list, "a lock alone is no record")
+}
+
+// A lock that nothing was done under leaves nothing, and that never lets two in.
+func TestLockLeavesNothing(t *testing.T) {
+	h := Home{filepath.Join(t.TempDir(), "state")}
+	lock, err := h.Lock("c1", "deploy")
+	require.NoError(t, err)
+	lock.Unlock()
+	require.NoDirExists(t, h.Dir)
+
+	var inside atomic.Int32
+	var g sync.WaitGroup
+	for range 4 {
+		g.Go(func() {
+			for range 200 {
+				lock, err := h.Lock("c1", "deploy")
+				if err != nil {
+					var held *HeldError
+					assert.ErrorAs(t, err, &held)
+					continue
+				}
+				assert.EqualValues(t, 1, inside.Add(1))
+				inside.Add(-1)
+				lock.Unlock()
+			}
+		})
+	}
+	g.Wait()
+	require.NoDirExists(t, h.cluster("c1"))
+
+	lock, err = h.Lock("c1", "deploy")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(h.cluster("c1"), recordFile), nil, 0o644))
+	lock.Unlock()
+	require.FileExists(t, filepath.Join(h.cluster("c1"), recordFile))
+}
+
+// One who holds the lock and has not said who it is yet is named by its process.
+func TestLockNamesASilentHolder(t *testing.T) {
+	h := Home{t.TempDir()}
+	lock, err := h.Lock("c1", "deploy")
+	require.NoError(t, err)
+	defer lock.Unlock()
+	require.NoError(t, lock.file.Truncate(0))
+	_, err = h.Lock("c1", "clean")
+	require.ErrorContains(t, err, fmt.Sprintf("held by process %d (", os.Getpid()))
 }
 
 type watch struct {
