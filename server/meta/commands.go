@@ -5,8 +5,11 @@ package meta
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -93,7 +96,7 @@ func (s *Server) leaderCommands() []command.Command {
 			Run:  s.number("add_secondary_max_count_for_one_node", &k.maxAdds, int64(s.o.MaxAddsPerNode), 0, 1<<31-1)},
 		{Names: []string{"meta.lb.get_balance_operation_count"}, Args: "[total | move_pri | copy_pri | copy_sec | detail]",
 			Help: "get how many balance operations have been decided and have not ended", Run: s.showOperations},
-		{Names: []string{"meta.dump"}, Args: "<file>", Help: "dump the metadata of the meta server to a local file", Run: s.dump},
+		{Names: []string{"meta.dump"}, Args: "<file>", Help: "dump the metadata of the meta server to a new local file, by default in its data directory", Run: s.dump},
 	}
 }
 
@@ -227,7 +230,9 @@ func (s *Server) showOperations(args []string) string {
 	return textBad
 }
 
-// dump writes the metadata tree to a file on this host, one JSON object a line.
+// dump writes the metadata tree to a new file on this host, one JSON object a line. A relative
+// name is one in the meta server's own directory: whoever asks from afar does not know where the
+// process was started.
 func (s *Server) dump(args []string) string {
 	if len(args) == 2 && args[0] == "-t" { // the form of old scripts
 		args = args[1:]
@@ -235,29 +240,43 @@ func (s *Server) dump(args []string) string {
 	if len(args) != 1 || args[0] == "" {
 		return string(idl.ErrInvalidParameters)
 	}
+	file := args[0]
+	if !filepath.IsAbs(file) {
+		// One name without a directory: what lies below is the store's.
+		if !filepath.IsLocal(file) || filepath.Base(file) != file {
+			return string(idl.ErrInvalidParameters) + " want an absolute path, or a name without a directory for a file in " + s.o.Dir
+		}
+		file = s.o.FS.PathJoin(s.o.Dir, file)
+	}
 	ctx, cancel := context.WithTimeout(s.ctx, dumpTimeout)
 	defer cancel()
-	if err := s.dumpTo(ctx, args[0]); err != nil {
-		s.log.Error("the metadata cannot be dumped", "file", args[0], "err", err)
-		return string(idl.ErrFileOperationFailed)
+	if err := s.dumpTo(ctx, file); err != nil {
+		s.log.Error("the metadata cannot be dumped", "file", file, "err", err)
+		return fmt.Sprintf("%s %v", idl.ErrFileOperationFailed, err)
 	}
-	return string(idl.ErrOK)
+	s.log.Info("the metadata is dumped", "file", file)
+	return string(idl.ErrOK) + " " + file
 }
 
-func (s *Server) dumpTo(ctx context.Context, file string) error {
+func (s *Server) dumpTo(ctx context.Context, file string) (err error) {
+	if _, err := s.o.FS.Stat(file); err == nil {
+		return fmt.Errorf("%s exists already and is not overwritten: choose another name", file)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	f, err := s.o.FS.Create(file, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return err
 	}
+	defer func() {
+		if err = errors.Join(err, f.Close()); err != nil {
+			s.o.FS.Remove(file) // half a dump is none
+		}
+	}()
 	if err := s.dumpNode(ctx, json.NewEncoder(f), store.AppsPath); err != nil {
-		f.Close()
 		return err
 	}
-	if err := f.Sync(); err != nil {
-		f.Close()
-		return err
-	}
-	return f.Close()
+	return f.Sync()
 }
 
 func (s *Server) dumpNode(ctx context.Context, e *json.Encoder, at string) error {

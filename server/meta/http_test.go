@@ -186,16 +186,19 @@ func TestCommands(t *testing.T) {
 			{"meta.lb.get_balance_operation_count x", "ERR: invalid arguments"},
 			{"fd.allow_list", "get ok: allow list disabled."},
 			{"meta.dump", "ERR_INVALID_PARAMETERS"},
-			{"meta.dump -t dump.txt", "ERR_OK"},
-			{"meta.dump dump.txt", "ERR_OK"},
-			{"meta.dump no/such/dir/dump.txt", "ERR_FILE_OPERATION_FAILED"},
+			{"meta.dump -t dump.txt", "ERR_OK meta/dump.txt"},
+			{"meta.dump dump.txt", "ERR_FILE_OPERATION_FAILED meta/dump.txt exists already and is not overwritten: choose another name"},
+			{"meta.dump /dump2.txt", "ERR_OK /dump2.txt"},
+			{"meta.dump ../dump.txt", "ERR_INVALID_PARAMETERS want an absolute path, or a name without a directory for a file in meta"},
+			{"meta.dump store/dump.txt", "ERR_INVALID_PARAMETERS want an absolute path, or a name without a directory for a file in meta"},
+			{"meta.dump /no/such/dir/dump.txt", "ERR_FILE_OPERATION_FAILED open no/such/dir/dump.txt: file does not exist"},
 		} {
 			words := strings.Fields(x.line)
 			if got := c.cmds.Execute(words[0], words[1:]); got != x.want {
 				t.Errorf("%s: %q, want %q", x.line, got, x.want)
 			}
 		}
-		f, err := c.fs.Open("dump.txt")
+		f, err := c.fs.Open("meta/dump.txt")
 		if err != nil {
 			t.Fatal(err)
 		}

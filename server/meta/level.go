@@ -4,6 +4,7 @@ package meta
 
 import (
 	"strings"
+	"time"
 
 	"github.com/pegasus-ops/pegasus-ops/server/idl"
 )
@@ -12,11 +13,37 @@ import (
 // while too few nodes live: what is wrong then is not cured by moving data around. It leaves
 // that state by itself when nodes return.
 func (l *leader) effective() idl.MetaFunctionLevel {
-	if l.level > idl.FlFreezed &&
-		(l.up < l.s.o.MinLiveNodes || l.up*100 < int(l.s.knobs.livePercentage.Load())*(l.up+l.lost)) {
+	if l.level > idl.FlFreezed && l.tooFewNodes() {
 		return idl.FlFreezed
 	}
 	return l.level
+}
+
+func (l *leader) tooFewNodes() bool {
+	return l.up < l.s.o.MinLiveNodes || l.up*100 < l.livePercentage()*(l.up+l.lost)
+}
+
+func (l *leader) livePercentage() int { return int(l.s.knobs.livePercentage.Load()) }
+
+// noteFreeze logs that the automatic freeze begins or ends. Nodes need a moment to find a new
+// leader: for a grace period it waits for them without complaint.
+func (l *leader) noteFreeze(now time.Time) {
+	if l.level <= idl.FlFreezed {
+		return // the operator's own level is the lower one
+	}
+	few := l.tooFewNodes()
+	l.settled = l.settled || !few || now.Sub(l.since) > l.fd.grace
+	if few == l.freezed || !l.settled {
+		return
+	}
+	l.freezed = few
+	a := []any{"alive", l.up, "dead", l.lost, "min_live_node_count_for_unfreeze", l.s.o.MinLiveNodes,
+		"live_percentage", l.livePercentage(), "level", levelName(l.effective())}
+	if few {
+		l.log.Warn("too few nodes are alive, the cluster goes freezed: primaries are replaced, nothing else is cured or changed until nodes return", a...)
+	} else {
+		l.log.Info("enough nodes are alive, the cluster is no longer freezed", a...)
+	}
 }
 
 // writable reports whether tables may be changed: not at blind or stopped, where the metadata

@@ -173,7 +173,7 @@ func (l *leader) begin() {
 		l.fd.presume(a, now)
 		l.showNode(n)
 	}
-	l.nextCure = now
+	l.nextCure, l.since = now, now
 	l.changed = true
 	l.log.Info("the metadata is loaded", "tables", len(l.tables), "nodes_presumed_alive", l.up, "epoch", l.epoch)
 }

@@ -92,6 +92,7 @@ func (s *Server) loop() {
 			}
 		}
 		if l := s.leader; l != nil {
+			l.noteFreeze(time.Now())
 			l.publish()
 		}
 		// Whoever gets an answer finds it confirmed by what he asks next.

@@ -3,8 +3,12 @@
 package meta
 
 import (
+	"bytes"
+	"log/slog"
 	"maps"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -398,6 +402,64 @@ func TestLevels(t *testing.T) {
 		}
 	})
 }
+
+func TestAutomaticFreezeIsLoggedOnce(t *testing.T) {
+	var text bytes.Buffer
+	var mu sync.Mutex
+	lines := func() (found []string) {
+		mu.Lock()
+		defer mu.Unlock()
+		for line := range strings.Lines(text.String()) {
+			if strings.Contains(line, "freezed") {
+				_, line, _ = strings.Cut(strings.TrimSpace(line), "level=")
+				found = append(found, line)
+			}
+		}
+		return found
+	}
+	tune := func(o *Options) {
+		o.MinLiveNodes, o.LivePercentage = 3, 50
+		o.Log = slog.New(slog.NewTextHandler(writerFunc(func(p []byte) (int, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			return text.Write(p)
+		}), nil))
+	}
+	const freeze, thaw = `WARN msg="too few nodes are alive`, `INFO msg="enough nodes are alive`
+	inCluster(t, 3, tune, func(t *testing.T, c *cluster) {
+		time.Sleep(time.Minute)
+		if got := lines(); len(got) != 0 {
+			t.Errorf("a start with all nodes says %q", got)
+		}
+		for _, want := range []string{freeze, thaw} {
+			if want == freeze {
+				c.stubs[1].kill()
+			} else {
+				c.startStub(1, nil)
+			}
+			time.Sleep(time.Minute)
+			got := lines()
+			if len(got) == 0 || !strings.HasPrefix(got[len(got)-1], want) || !strings.Contains(got[len(got)-1], "min_live_node_count_for_unfreeze=3 live_percentage=50") {
+				t.Errorf("%q, want %s last", got, want)
+			}
+		}
+		if got := lines(); len(got) != 2 || !strings.Contains(got[0], "alive=2 dead=1") || !strings.Contains(got[1], "alive=3 dead=0") {
+			t.Errorf("%q", got)
+		}
+	})
+	// A cluster that never has enough says so when its nodes have had their time.
+	text.Reset()
+	inCluster(t, 2, tune, func(t *testing.T, c *cluster) {
+		time.Sleep(5 * time.Minute)
+		if got := lines(); len(got) != 1 || !strings.HasPrefix(got[0], freeze) || !strings.Contains(got[0], "alive=2 dead=0") {
+			t.Errorf("%q", got)
+		}
+	})
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 func TestUselessReplicasAreDeletedOnlyWhenLively(t *testing.T) {
 	inCluster(t, 3, func(o *Options) { o.MaxReservedDropped = 0 }, func(t *testing.T, c *cluster) {

@@ -31,6 +31,10 @@ type leader struct {
 
 	level idl.MetaFunctionLevel // as the operator set it
 
+	since   time.Time // when it began to lead
+	settled bool      // nodes have had the time to find it
+	freezed bool      // the automatic freeze that was logged last
+
 	round   *guardian.Round
 	pending map[*partition]struct{} // those with actions that have not taken effect, or with a config to push
 	dirty   map[*partition]struct{} // to be cured before the loop waits again
