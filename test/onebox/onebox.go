@@ -9,10 +9,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -205,26 +207,27 @@ func Deploy(ctx context.Context, o Options) (*Cluster, error) {
 	return c, nil
 }
 
-// pickPorts returns n ports: from first on, or free ones.
+// pickPorts returns n ports: from first on, or free ones. They lie below those the kernel gives to
+// outgoing connections, so that none of these takes the port of a server that is down.
 func pickPorts(first, n int) ([]int, error) {
 	var ports []int
-	var open []net.Listener
-	defer func() {
-		for _, l := range open {
-			l.Close()
-		}
-	}()
-	for i := range n {
+	for tries := 0; len(ports) < n; tries++ {
 		if first > 0 {
-			ports = append(ports, first+i)
+			ports = append(ports, first+len(ports))
 			continue
 		}
-		l, err := net.Listen("tcp4", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
+		if tries > 1000 {
+			return nil, fmt.Errorf("found no %d free ports", n)
 		}
-		open = append(open, l)
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+		port := 20000 + rand.IntN(12000)
+		l, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err != nil {
+			continue
+		}
+		l.Close()
+		if !slices.Contains(ports, port) {
+			ports = append(ports, port)
+		}
 	}
 	return ports, nil
 }
