@@ -18,17 +18,20 @@ type args struct {
 	config  string
 	cargs   map[string]string
 	apps    []string // names of -app_list; nil = every app with run = true
+	check   bool
 	version bool
 	help    bool
 }
 
 const usage = `usage: pegasus_server CONFIG.INI [-app_list NAME[@INDEX][;NAME...]] [-cargs K=V[;K=V...]]
+       pegasus_server --check CONFIG.INI [-app_list ...] [-cargs ...]
        pegasus_server -v | -version | --version
 
   -app_list  which [apps.*] sections of the file to start: meta, replica, collector;
              without it all with run = true start in this one process. With count = N in
              the section, @INDEX (from 1) picks one of its instances.
   -cargs     replaces %K% by V in the whole file before it is read
+  -check     only looks whether the file can be used; opens no port and writes nothing
 `
 
 var errUsage = errors.New("wrong usage")
@@ -49,6 +52,8 @@ func parseArgs(argv []string) (args, error) {
 		case "-h", "-help", "--help":
 			a.help = true
 			return a, nil
+		case "-check", "--check":
+			a.check = true
 		case "-cargs":
 			v, err := next(i, arg, "K=V[;K=V...]")
 			if err != nil {

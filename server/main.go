@@ -22,6 +22,22 @@ const (
 	exitKilled = 130 // a second signal while stopping
 )
 
+// check is -check: Read has found no mistake in the file as such, what is left is what each of the
+// roles wants of it. Nothing outside the process is looked at or touched.
+func check(c *config.Config, apps []config.App, stderr io.Writer) int {
+	for _, w := range c.Warnings {
+		fmt.Fprintf(stderr, "WARNING: %s\n", w)
+	}
+	if w := unusedKeys(c); w != "" {
+		fmt.Fprintf(stderr, "WARNING: %s\n", w)
+	}
+	if err := checkRoles(c, apps); err != nil {
+		fmt.Fprintf(stderr, "%v\nthe configuration %s cannot be used\n", err, c.File().Name)
+		return exitFailed
+	}
+	return exitOK
+}
+
 // Main is the program pegasus_server: it runs until SIGTERM or SIGINT and returns the exit
 // status. A second signal ends the process at once.
 func Main(build Build, argv []string, stdout, stderr io.Writer) int {
@@ -46,7 +62,13 @@ func Main(build Build, argv []string, stdout, stderr io.Writer) int {
 	apps, err := chooseApps(c, a.apps)
 	if err != nil {
 		fmt.Fprintf(stderr, "pegasus_server: %v\n", err)
+		if a.check {
+			return exitFailed // of a file that was to be checked for a role it does not have
+		}
 		return exitUsage
+	}
+	if a.check {
+		return check(c, apps, stderr)
 	}
 	// The original says so on stdout, too.
 	for _, w := range c.File().Warnings {

@@ -144,3 +144,53 @@ func TestWhatCannotStartSaysWhy(t *testing.T) {
 		t.Errorf("%d %q", status, errs)
 	}
 }
+
+func TestCheckTouchesNothing(t *testing.T) {
+	busy, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	port := busy.Addr().(*net.TCPAddr).Port // check does not mind
+	for _, tc := range []struct {
+		name   string
+		change map[string]string
+		app    string
+		status int
+		want   []string // on stderr; nil = nothing at all
+	}{
+		{name: "fine", app: "meta"},
+		{name: "no app list", app: ""},
+		{name: "warnings", app: "meta", change: map[string]string{"replication/deny_client_on_start": "true", "core/data_dri": "/x"},
+			want: []string{"WARNING: this server does not use these keys: [replication] deny_client_on_start", "data_dri"}},
+		{name: "unknown role", app: "replica", status: 255, want: []string{"the file has no section [apps.replica]"}},
+		{name: "a mistake", app: "meta", status: 255, change: map[string]string{"replication/fd_lease_seconds": "x"}, want: []string{"fd_lease_seconds: \"x\" is not valid"}},
+		{name: "security", app: "meta", status: 255, change: map[string]string{"security/enable_auth": "true"}, want: []string{"[security] enable_auth: true is not possible"}},
+		{name: "what the role wants", app: "meta", status: 255,
+			change: map[string]string{"core/log_dir": "log", "meta_server/server_list": "", "meta_server.apps.t/app_name": "t", "meta_server.apps.t/envs": "nosuch=1",
+				"meta_server/meta_state_service_type": "meta_state_service_zookeeper", "meta_server/distributed_lock_service_type": "distributed_lock_service_zookeeper"},
+			want: []string{"log_dir = log must be", "server_list is empty", "default table \"t\"", "local store only", "cannot be used"}},
+	} {
+		for _, flag := range []string{"-check", "--check"} {
+			t.Run(tc.name+flag, func(t *testing.T) {
+				dir := t.TempDir()
+				argv := []string{flag, writeConfig(t, dir, port, tc.change)}
+				if tc.app != "" {
+					argv = append(argv, "-app_list", tc.app)
+				}
+				status, out, errs := program(t, argv...)
+				if status != tc.status || out != "" || tc.want == nil && errs != "" {
+					t.Errorf("status %d, want %d; stdout %q, stderr %q", status, tc.status, out, errs)
+				}
+				for _, want := range tc.want {
+					if !strings.Contains(errs, want) {
+						t.Errorf("stderr lacks %q:\n%s", want, errs)
+					}
+				}
+				if files, _ := os.ReadDir(dir); len(files) != 1 {
+					t.Errorf("there are files now: %v", files)
+				}
+			})
+		}
+	}
+}

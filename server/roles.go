@@ -53,9 +53,6 @@ func (n *node) registerMetrics() {
 // metaServers resolves [meta_server] server_list.
 func (n *node) metaServers(ctx context.Context) ([]idl.RPCAddress, error) {
 	list := n.Config.Meta.ServerList
-	if len(list) == 0 {
-		return nil, errors.New("[meta_server] server_list is empty: name the meta servers, as in server_list = 10.0.0.1:34601,10.0.0.2:34601")
-	}
 	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
 	addrs, err := client.ResolveAll(ctx, list)
@@ -68,10 +65,6 @@ func (n *node) metaServers(ctx context.Context) ([]idl.RPCAddress, error) {
 func (n *node) startMeta(ctx context.Context) (*meta.Server, error) {
 	c := n.Config
 	m := &c.Meta
-	if m.StateType != "meta_state_service_simple" {
-		return nil, fmt.Errorf("[meta_server] meta_state_service_type = %s: this version keeps metadata in its local store only; for a cluster with exactly one meta server set\n"+
-			"  meta_state_service_type = meta_state_service_simple\n  distributed_lock_service_type = distributed_lock_service_simple", m.StateType)
-	}
 	metas, err := n.metaServers(ctx)
 	if err != nil {
 		return nil, err
@@ -88,12 +81,8 @@ func (n *node) startMeta(ctx context.Context) (*meta.Server, error) {
 	o.ClusterName = c.Repl.ClusterName
 	o.ClusterRoot = m.ClusterRoot
 	o.ZookeeperHosts = ""
-	if len(c.Tables) > 0 {
-		o.DefaultTables = nil
-		for _, t := range c.Tables {
-			o.DefaultTables = append(o.DefaultTables, meta.TableSpec{
-				Name: t.Name, Partitions: int32(t.Partitions), Replicas: int32(t.Replicas), Envs: t.Envs})
-		}
+	if tables := defaultTables(c); tables != nil {
+		o.DefaultTables = tables
 	}
 	o.StartLevel = functionLevels[m.FunctionLevel]
 	o.LivePercentage = m.LivePercentage

@@ -50,6 +50,9 @@ func Run(ctx context.Context, o Options) (err error) {
 		o.Stderr = os.Stderr
 	}
 	o.Build = o.Build.complete()
+	if err := checkRoles(o.Config, o.Apps); err != nil {
+		return err
+	}
 	p := &process{Options: o, start: time.Now(), machine: machineMemory()}
 	ifaces, err := interfaces()
 	if err != nil {
@@ -132,8 +135,6 @@ func (p *process) openDirs() error {
 	logDir := c.Core.LogDir
 	if logDir == "" {
 		logDir = filepath.Join(dir, "log")
-	} else if !filepath.IsAbs(logDir) {
-		return fmt.Errorf("[core] log_dir = %s must be an absolute path, or empty for %s", logDir, filepath.Join(dir, "log"))
 	}
 	if err := makeDir(logDir, "[core] log_dir"); err != nil {
 		return err
@@ -202,6 +203,14 @@ func makeDir(dir, key string) error {
 	return nil
 }
 
+// unusedKeys is the warning about keys that were set for nothing, or empty.
+func unusedKeys(c *config.Config) string {
+	if len(c.UnusedSet) == 0 {
+		return ""
+	}
+	return "this server does not use these keys: " + strings.Join(c.UnusedSet, ", ")
+}
+
 // greet writes what one wants to know first when reading a log.
 func (p *process) greet() {
 	crash, err := p.log.CaptureCrash()
@@ -216,8 +225,8 @@ func (p *process) greet() {
 	for _, w := range p.Config.Warnings {
 		p.logger.Warn("configuration: " + w)
 	}
-	if set := p.Config.UnusedSet; len(set) > 0 {
-		p.logger.Warn("configuration: this server does not use these keys: " + strings.Join(set, ", "))
+	if w := unusedKeys(p.Config); w != "" {
+		p.logger.Warn("configuration: " + w)
 	}
 	if set := p.Config.IgnoredSet; len(set) > 0 {
 		p.logger.Info("configuration: these keys mean something to the C++ server only", "keys", strings.Join(set, ", "))

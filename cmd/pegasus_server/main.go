@@ -2,6 +2,12 @@
 
 // Command pegasus_server is a Pegasus server: meta, replica or collector, as its configuration
 // file and -app_list say.
+//
+//	pegasus_server CONFIG.INI [-app_list ROLE] [-cargs K=V]
+//	pegasus_server --check CONFIG.INI [-app_list ROLE] [-cargs K=V]
+//
+// With --check it only says on stderr what keeps the file from being used, and ends with status 0
+// when nothing does, 255 otherwise. It opens no port and writes no file then.
 package main
 
 import (

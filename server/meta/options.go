@@ -129,13 +129,21 @@ func (o *Options) check() error {
 		return fmt.Errorf("meta server: min_allowed_replica_count %d and max_allowed_replica_count %d do not fit", o.MinAllowedReplicas, o.MaxAllowedReplicas)
 	}
 	for _, t := range o.DefaultTables {
-		if !validTableName(t.Name) || t.Partitions < 1 || t.Partitions > maxPartitions || t.Replicas < 1 {
-			return fmt.Errorf("meta server: default table %q with %d partitions and %d replicas is not possible", t.Name, t.Partitions, t.Replicas)
+		if err := t.Check(); err != nil {
+			return fmt.Errorf("meta server: %w", err)
 		}
-		for k, v := range t.Envs {
-			if hint := checkEnv(k, v); hint != "" {
-				return fmt.Errorf("meta server: default table %q: %s", t.Name, hint)
-			}
+	}
+	return nil
+}
+
+// Check tells why the table cannot be made.
+func (t TableSpec) Check() error {
+	if !validTableName(t.Name) || t.Partitions < 1 || t.Partitions > maxPartitions || t.Replicas < 1 {
+		return fmt.Errorf("default table %q with %d partitions and %d replicas is not possible", t.Name, t.Partitions, t.Replicas)
+	}
+	for k, v := range t.Envs {
+		if hint := checkEnv(k, v); hint != "" {
+			return fmt.Errorf("default table %q: %s", t.Name, hint)
 		}
 	}
 	return nil
