@@ -33,6 +33,19 @@ func (a admin) CreateTable(ctx context.Context, name string, partitions, replica
 	return err
 }
 
+// ServerInfo asks one server, of any role, about itself.
+func (a admin) ServerInfo(ctx context.Context, address string) (cluster.Server, error) {
+	addresses, err := client.ResolveAll(ctx, []string{address})
+	if err != nil {
+		return cluster.Server{}, err
+	}
+	text, err := a.c.RemoteCommand(ctx, addresses[0], "server-info")
+	if err != nil {
+		return cluster.Server{}, err
+	}
+	return cluster.ParseServerInfo(text)
+}
+
 func (a admin) Close() { a.c.Close() }
 
 // readsAtOnce bounds the probing of partitions.

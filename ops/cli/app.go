@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/pegasus-ops/pegasus-ops/inventory"
+	"github.com/pegasus-ops/pegasus-ops/ops/cluster"
 	"github.com/pegasus-ops/pegasus-ops/ops/host"
 	"github.com/pegasus-ops/pegasus-ops/ops/run"
 	"github.com/pegasus-ops/pegasus-ops/ops/step"
@@ -32,6 +33,8 @@ type Build struct {
 // Cluster is a connection to a running cluster.
 type Cluster interface {
 	step.Admin
+	// ServerInfo asks one server about itself.
+	ServerInfo(ctx context.Context, address string) (cluster.Server, error)
 	Close()
 }
 
@@ -48,6 +51,8 @@ type App struct {
 	global globals
 	ui     *ui.UI
 	home   run.Home
+	// advice is what to print behind the problems of an invalid inventory.
+	advice []string
 }
 
 // globals are the flags every command has.

@@ -83,7 +83,10 @@ func (fakeCluster) CreateTable(_ context.Context, name string, _, _ int) error {
 }
 
 func (fakeCluster) Serves(context.Context, cluster.Facts) error { return nil }
-func (fakeCluster) Close()                                      {}
+func (fakeCluster) ServerInfo(context.Context, string) (cluster.Server, error) {
+	return cluster.Server{Version: "1.2.4"}, nil
+}
+func (fakeCluster) Close() {}
 
 var ports = regexp.MustCompile(`(?m)^\[apps\.(\w+)\]\n(?:[^\[]*\n)?ports = (\d+)`)
 

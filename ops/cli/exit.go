@@ -111,11 +111,21 @@ func (a *App) report(err error) int {
 	case asAny[*inventory.Problems](err), asAny[*templates.LeftoverError](err):
 		// As compilers write them, so that editors jump to the line.
 		a.ui.Info("%s", err)
+		a.advise()
 		a.ui.Error("%s; nothing was touched", ui.Count(strings.Count(err.Error(), "\n")+1, "problem"))
 	case asAny[*plan.Refusal](err):
 		a.ui.Error("refused, nothing was changed:\n%s", err)
 	default:
 		a.ui.Error("%v", err)
 	}
+	a.advise()
 	return code
+}
+
+// advise prints the warnings that were held back for the errors to come first.
+func (a *App) advise() {
+	for _, w := range a.advice {
+		a.ui.Warn("%s", w)
+	}
+	a.advice = nil
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -117,7 +118,40 @@ func (a *App) readStatus(ctx context.Context, s *session) (statusDoc, error) {
 	for n := range doc.Servers {
 		a.readDisk(ctx, s, &doc, n)
 	}
+	askCollectors(ctx, s.cluster, &doc)
 	return doc, nil
+}
+
+// askLimit bounds the question to a collector, which may be hanging.
+const askLimit = 3 * time.Second
+
+// askCollectors asks the collectors for their versions: the cluster's facts do
+// not know them, as meta servers do not.
+func askCollectors(ctx context.Context, c Cluster, doc *statusDoc) {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	failed := make([]error, len(doc.Servers))
+	var wg sync.WaitGroup
+	for n := range doc.Servers {
+		server := &doc.Servers[n]
+		if server.Role != inventory.Collector || server.State != "running" {
+			continue
+		}
+		wg.Go(func() {
+			info, err := c.ServerInfo(ctx, server.Address)
+			if err != nil {
+				failed[n] = fmt.Errorf("collector %s does not tell its version: %w", server.Address, err)
+				return
+			}
+			server.Version, server.GitSHA = info.Version, info.GitSHA
+		})
+	}
+	wg.Wait()
+	for _, err := range failed {
+		if err != nil {
+			doc.Warnings = append(doc.Warnings, err.Error())
+		}
+	}
 }
 
 // lowDisk is the free share of a disk below which servers reject writes, with

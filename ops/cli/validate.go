@@ -65,7 +65,10 @@ func (a *App) runValidate(file string) error {
 	}
 	doc.Valid = err == nil
 	for _, w := range warnings {
-		a.ui.Warn("%s", inventory.At(file, w))
+		a.advice = append(a.advice, inventory.At(file, w))
+	}
+	if err == nil {
+		a.advise()
 	}
 	if a.ui.WantsJSON() {
 		return errors.Join(err, a.ui.JSON(doc))
