@@ -96,6 +96,18 @@ func fakeServer() int {
 		fmt.Println("Pegasus server 1.2.3 (abcdef0) release")
 		return 0
 	}
+	if len(os.Args) == 3 && os.Args[1] == "--check" {
+		config, _ := os.ReadFile(os.Args[2])
+		switch {
+		case strings.Contains(string(config), "bad_value"):
+			fmt.Fprintf(os.Stderr, "%s:7: [own] bad_value is not valid\n", os.Args[2])
+			return 255
+		case strings.Contains(string(config), "no_check"):
+			fmt.Fprintln(os.Stderr, "usage: pegasus_server config.ini")
+			return 1
+		}
+		return 0
+	}
 	config, err := os.ReadFile(os.Args[1])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -113,6 +113,8 @@ func (a *App) report(err error) int {
 		a.ui.Info("%s", err)
 		a.advise()
 		a.ui.Error("%s; nothing was touched", ui.Count(strings.Count(err.Error(), "\n")+1, "problem"))
+	case asAny[*plan.Refusal](err) && asAny[*run.StepError](err):
+		a.ui.Error("refused, no server was touched:\n%s", err)
 	case asAny[*plan.Refusal](err):
 		a.ui.Error("refused, nothing was changed:\n%s", err)
 	default:

@@ -66,6 +66,7 @@ func Deploy(d Desired, f Facts, o DeployOptions) (*Plan, error) {
 
 	p.add("directories", dirLanes(d.Cluster, f)...)
 	p.add("package", packageLanes(d, f)...)
+	p.add("check configuration", checkLanes(d, slices.Concat(fresh, changed))...)
 	planFresh(p, fresh, o)
 	planChanged(p, changed, f)
 	if !o.NoStart {
@@ -116,6 +117,21 @@ func differs(d Desired, f Facts, i *inventory.Instance) change {
 }
 
 func short(sha string) string { return sha[:min(12, len(sha))] }
+
+// checkLanes let the package's own program look at each configuration that is
+// new to it, before any server is stopped for it.
+func checkLanes(d Desired, changes []change) []Lane {
+	var lanes []Lane
+	for _, c := range changes {
+		if len(c.install) == 0 {
+			continue
+		}
+		s := on(CheckConfig, c.on, "before anything is stopped or started with it")
+		s.Package, s.Label, s.Config = d.Package.SHA256, d.Package.Label(), d.Configs[c.on.ID()]
+		lanes = append(lanes, Lane{s})
+	}
+	return lanes
+}
 
 // planFresh installs and starts the servers that do not run.
 func planFresh(p *Plan, fresh []change, o DeployOptions) {

@@ -17,6 +17,7 @@ type Kind string
 const (
 	MakeDir       Kind = "make_dir"       // Path, with our marker
 	PushPackage   Kind = "push_package"   // Package to Host
+	CheckConfig   Kind = "check_config"   // Config of Instance, by the program of Package
 	WriteConfig   Kind = "write_config"   // of Instance
 	SwitchPackage Kind = "switch_package" // current of Instance to Package
 	DropPackage   Kind = "drop_package"   // Package from Host
@@ -44,7 +45,7 @@ type Step struct {
 	Reason   string   `json:"reason"`
 
 	On      *inventory.Instance `json:"-"`
-	Config  string              `json:"-"` // text for WriteConfig
+	Config  string              `json:"-"` // text for CheckConfig and WriteConfig
 	Archive *pack.Info          `json:"-"` // for PushPackage
 }
 
@@ -81,7 +82,7 @@ func (s Step) String() string {
 }
 
 var verb = map[Kind]string{
-	MakeDir: "make", PushPackage: "install", WriteConfig: "write config.ini of", SwitchPackage: "switch to",
+	MakeDir: "make", PushPackage: "install", CheckConfig: "check config.ini of", WriteConfig: "write config.ini of", SwitchPackage: "switch to",
 	DropPackage: "remove package", StartServer: "start", StopServer: "stop",
 	WaitNodes: "wait until all replica servers are alive", WaitHealthy: "wait until all tables are healthy",
 	RemoveDir: "remove", ReleaseDir: "give up", RemoveEmpty: "remove if empty",
@@ -121,7 +122,7 @@ func (p *Plan) Changes() bool {
 		for _, l := range s.Lanes {
 			for _, step := range l {
 				switch step.Kind {
-				case WaitNodes, WaitHealthy:
+				case WaitNodes, WaitHealthy, CheckConfig:
 				default:
 					return true
 				}

@@ -76,6 +76,7 @@ func Do(ctx context.Context, e *Env, s plan.Step, say Say) (note string, err err
 var kinds = map[plan.Kind]func(ctx context.Context, e *Env, h host.Host, s plan.Step, say Say) (string, error){
 	plan.MakeDir:       makeDir,
 	plan.PushPackage:   pushPackage,
+	plan.CheckConfig:   checkConfig,
 	plan.WriteConfig:   writeConfig,
 	plan.SwitchPackage: switchPackage,
 	plan.DropPackage:   dropPackage,
