@@ -40,7 +40,7 @@ func (l *leader) noteFreeze(now time.Time) {
 	a := []any{"alive", l.up, "dead", l.lost, "min_live_node_count_for_unfreeze", l.s.o.MinLiveNodes,
 		"live_percentage", l.livePercentage(), "level", levelName(l.effective())}
 	if few {
-		l.log.Warn("too few nodes are alive, the cluster goes freezed: primaries are replaced, nothing else is cured or changed until nodes return", a...)
+		l.log.Warn("too few nodes are alive, the cluster goes freezed: nothing is reassigned or created until nodes return", a...)
 	} else {
 		l.log.Info("enough nodes are alive, the cluster is no longer freezed", a...)
 	}
