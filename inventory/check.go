@@ -212,7 +212,7 @@ func (d *draft) adviseFreeze() {
 	const usual = 3
 	c := d.cluster
 	n := len(c.Replicas)
-	least := usual
+	least := min(usual, n) // what is rendered, see templates
 	if set, err := strconv.Atoi(c.Config["meta_server"]["min_live_node_count_for_unfreeze"]); err == nil {
 		least = set
 	}

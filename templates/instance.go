@@ -120,6 +120,7 @@ func derived(c *inventory.Cluster, i *inventory.Instance, text string) Settings 
 		}
 	}
 	if i.Role == inventory.Meta {
+		unfreezable(c, text, s)
 		defaultTables(c, text, s)
 	}
 	return s
@@ -141,17 +142,34 @@ func defaultTables(c *inventory.Cluster, text string, s Settings) {
 				"partition_count":   strconv.Itoa(c.Tables[n].Partitions),
 				"max_replica_count": strconv.Itoa(c.Tables[n].Replicas),
 			}
-		} else if servers := len(c.Replicas); servers > 0 && servers < replicasOf(lines[section.first:section.end]) {
+		} else if servers := len(c.Replicas); servers > 0 && servers < numberOf(lines[section.first:section.end], "max_replica_count", 3) {
 			s[section.name] = map[string]string{"max_replica_count": strconv.Itoa(servers)}
 		}
 	}
 }
 
-// replicasOf is the number of replicas a table's section asks for.
-func replicasOf(lines []string) int {
-	const unset = 3 // the server's default
+// unfreezable lets a cluster of few replica servers work when all are alive: the
+// meta server would otherwise wait for more than there are.
+func unfreezable(c *inventory.Cluster, text string, s Settings) {
+	const name, key, unset = "meta_server", "min_live_node_count_for_unfreeze", 3
+	lines := strings.Split(text, "\n")
+	least := unset
+	if n := slices.IndexFunc(sectionsOf(lines), func(s section) bool { return s.name == name }); n >= 0 {
+		found := sectionsOf(lines)[n]
+		least = numberOf(lines[found.first:found.end], key, unset)
+	}
+	if servers := len(c.Replicas); servers > 0 && servers < least {
+		if s[name] == nil {
+			s[name] = map[string]string{}
+		}
+		s[name][key] = strconv.Itoa(servers)
+	}
+}
+
+// numberOf is the value of a key among the lines of a section.
+func numberOf(lines []string, name string, unset int) int {
 	for _, line := range lines {
-		if key, ok := keyOf(line); ok && key == "max_replica_count" {
+		if key, ok := keyOf(line); ok && key == name {
 			code, _ := splitComment(line)
 			_, value, _ := strings.Cut(code, "=")
 			if n, err := strconv.Atoi(strings.TrimSpace(value)); err == nil {

@@ -203,6 +203,7 @@ func TestDefaultTablesFitTheServers(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, tt.temp, f.Section("meta_server.apps.temp").Key("max_replica_count").String())
 			require.Equal(t, tt.stat, f.Section("meta_server.apps.stat").Key("max_replica_count").String())
+			require.Equal(t, min(tt.servers, 3), f.Section("meta_server").Key("min_live_node_count_for_unfreeze").MustInt())
 			rendered, err = Bundled().ForInstance(c, c.Replicas[0])
 			require.NoError(t, err)
 			require.NotContains(t, rendered, "max_replica_count = 1\n", "only meta servers read it")
