@@ -159,8 +159,14 @@ func TestEverythingDiesAndComesBack(t *testing.T) {
 			for i := range byte(3) {
 				disks[i+1] = c.stubs[i+1].kill()
 			}
-			for _, r := range disks[2] { // this one knows most
-				r.committed, r.prepared = 100, 110
+			// Number 2 knows most. What it has committed every member has prepared.
+			for i, disk := range disks {
+				for _, r := range disk {
+					r.committed, r.prepared = 90, 100
+					if i == 2 {
+						r.committed, r.prepared = 100, 110
+					}
+				}
 			}
 			if meta {
 				c.restartMeta()
