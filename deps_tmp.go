@@ -27,3 +27,12 @@ import (
 	_ "gopkg.in/yaml.v3"
 	_ "pgregory.net/rapid"
 )
+
+import (
+	_ "github.com/go-zookeeper/zk"
+	_ "github.com/kevinburke/ssh_config"
+	_ "github.com/pkg/sftp"
+	_ "github.com/skeema/knownhosts"
+	_ "golang.org/x/crypto/ssh"
+	_ "golang.org/x/crypto/ssh/agent"
+)
