@@ -65,13 +65,9 @@ func (n *node) metaServers(ctx context.Context) ([]idl.RPCAddress, error) {
 	return addrs, nil
 }
 
-func (n *node) startMeta(ctx context.Context) (*meta.Server, error) {
+func (n *node) startMeta(ctx context.Context) (*metaRole, error) {
 	c := n.Config
 	m := &c.Meta
-	if m.StateType != "meta_state_service_simple" {
-		return nil, fmt.Errorf("[meta_server] meta_state_service_type = %s: this version keeps metadata in its local store only; for a cluster with exactly one meta server set\n"+
-			"  meta_state_service_type = meta_state_service_simple\n  distributed_lock_service_type = distributed_lock_service_simple", m.StateType)
-	}
 	metas, err := n.metaServers(ctx)
 	if err != nil {
 		return nil, err
@@ -87,7 +83,6 @@ func (n *node) startMeta(ctx context.Context) (*meta.Server, error) {
 	o.MetaServers = metas
 	o.ClusterName = c.Repl.ClusterName
 	o.ClusterRoot = m.ClusterRoot
-	o.ZookeeperHosts = ""
 	if len(c.Tables) > 0 {
 		o.DefaultTables = nil
 		for _, t := range c.Tables {
@@ -116,7 +111,19 @@ func (n *node) startMeta(ctx context.Context) (*meta.Server, error) {
 			return nil, fmt.Errorf("[meta_server] replica_white_list: %w", err)
 		}
 	}
-	return meta.Start(ctx, o)
+	role := &metaRole{}
+	if m.StateType == zookeeperState {
+		if role.store, err = n.openZooKeeper(); err != nil {
+			return nil, err
+		}
+		o.Store, o.Election = role.store, role.store
+		o.ZookeeperHosts = strings.Join(c.ZooKeeper.Hosts, ",")
+	}
+	if role.Server, err = meta.Start(ctx, o); err != nil {
+		role.close()
+		return nil, err
+	}
+	return role, nil
 }
 
 var functionLevels = map[string]idl.MetaFunctionLevel{

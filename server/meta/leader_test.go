@@ -25,6 +25,7 @@ type fakeElection struct {
 	local  *store.Local
 	leader idl.RPCAddress
 	elect  chan struct{} // closed: whoever runs is elected
+	holds  func() bool
 }
 
 func (f *fakeElection) Campaign(ctx context.Context) (store.Term, error) {
@@ -34,7 +35,7 @@ func (f *fakeElection) Campaign(ctx context.Context) (store.Term, error) {
 	case <-f.elect:
 	}
 	term, err := f.local.Campaign(ctx)
-	return store.Term{Epoch: term.Epoch, Lost: make(chan struct{})}, err // it never learns of its end
+	return store.Term{Epoch: term.Epoch, Lost: make(chan struct{}), Holds: f.holds}, err // it never learns of its end
 }
 
 func (f *fakeElection) Leader() idl.RPCAddress { return f.leader }

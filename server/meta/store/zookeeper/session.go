@@ -213,6 +213,9 @@ func repeat[T any](ctx context.Context, s *session, ask func(*zk.Conn) (T, error
 // effect. A request that could not be written whole comes with the error of the socket.
 func broken(err error) bool {
 	var socket net.Error
+	if errors.Is(err, context.DeadlineExceeded) {
+		return false // not of the socket, although it looks like it
+	}
 	return errors.As(err, &socket) || errors.Is(err, zk.ErrConnectionClosed) || errors.Is(err, zk.ErrNoServer) ||
 		errors.Is(err, zk.ErrClosing) || errors.Is(err, zk.ErrSessionMoved)
 }
