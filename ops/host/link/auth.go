@@ -255,9 +255,10 @@ type login struct {
 	patron *patience // stretched while the operator types
 	pass   func() (string, error)
 
-	mu     sync.Mutex
-	tried  []string
-	failed []error // identity files that could not be used
+	mu       sync.Mutex
+	tried    []string
+	failed   []error // identity files that could not be used
+	unsigned error   // the other side would have taken a key, and it could not sign
 }
 
 func (l *login) try(name string) {
@@ -266,17 +267,23 @@ func (l *login) try(name string) {
 	l.tried = append(l.tried, name)
 }
 
-// named notes a key as tried when the other side wants to see it signed.
-type named struct {
+// signer is a key in use by a login.
+type signer struct {
 	ssh.AlgorithmSigner
-	patron *patience
+	login *login
 }
 
 // SignWithAlgorithm stops the clock: a passphrase or a hardware key may be asked for.
-func (n named) SignWithAlgorithm(rand io.Reader, data []byte, algorithm string) (*ssh.Signature, error) {
-	n.patron.pause()
-	defer n.patron.resume()
-	return n.AlgorithmSigner.SignWithAlgorithm(rand, data, algorithm)
+func (s signer) SignWithAlgorithm(rand io.Reader, data []byte, algorithm string) (*ssh.Signature, error) {
+	s.login.patron.pause()
+	defer s.login.patron.resume()
+	signature, err := s.AlgorithmSigner.SignWithAlgorithm(rand, data, algorithm)
+	if err != nil {
+		s.login.mu.Lock()
+		s.login.unsigned = err
+		s.login.mu.Unlock()
+	}
+	return signature, err
 }
 
 // signers are the keys to offer: those of the agent that an identity file names,
@@ -294,7 +301,7 @@ func (l *login) signers() ([]ssh.Signer, error) {
 		used[id] = true
 		l.try(name)
 		if as, ok := s.(ssh.AlgorithmSigner); ok {
-			s = named{as, l.patron}
+			s = signer{as, l}
 		}
 		list = append(list, s)
 	}
@@ -371,6 +378,13 @@ func (l *login) methods() []ssh.AuthMethod {
 			}
 			return ask()
 		}))
+}
+
+// ours says whether the login failed for want of a secret.
+func (l *login) ours() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.unsigned != nil
 }
 
 // refused explains a failed authentication.

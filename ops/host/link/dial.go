@@ -213,7 +213,8 @@ func (d *Dialer) jump(ctx context.Context, t Target) (*jump, error) {
 			return nil, &ConfigError{fmt.Sprintf("ssh settings: the way to jump host %s leads over itself; write `ProxyJump none` for it", last.Address)}
 		}
 	}
-	key := fmt.Sprint(via.User, "@", via.dial(), " via ", via.Jumps)
+	// Who trusts other files has to look at its key again.
+	key := fmt.Sprint(via.User, "@", via.dial(), " via ", via.Jumps, via.KnownHosts)
 	d.mu.Lock()
 	j := d.jumps[key]
 	if j == nil {
@@ -324,7 +325,7 @@ func (d *Dialer) explain(ctx context.Context, t Target, in *login, algorithms []
 			cause = fmt.Errorf("%w within %s: %w", errNoAnswer, d.options.Handshake, cause)
 		}
 		return &UnreachableError{t.String(), cause}
-	case strings.Contains(err.Error(), "unable to authenticate"):
+	case strings.Contains(err.Error(), "unable to authenticate"), in.ours():
 		return in.refused(err)
 	case strings.Contains(err.Error(), "no common algorithm for host key"):
 		return &HostKeyError{Target: t.String(), Shown: "of another kind than " + strings.Join(algorithms, ", "),

@@ -131,26 +131,27 @@ func (c *Conn) channel(ctx context.Context) (*sftp.Client, func(), error) {
 	return client, func() { _ = in.Close(); _ = s.Close() }, nil
 }
 
-// firstWords refuses a login script's greeting before it is taken for the
-// length of a packet of some gigabytes.
+// firstWords refuses a login script's greeting before it is taken for the length
+// of a packet of some gigabytes.
 type firstWords struct {
 	r    io.Reader
-	seen int
+	seen bool
 }
 
 func (f *firstWords) Read(p []byte) (int, error) {
-	n, err := f.r.Read(p)
-	if f.seen < 3 && n > 0 {
-		// The first packet is a version of a few hundred bytes: its length begins
-		// with zeros.
-		for _, b := range p[:min(n, 2)] {
-			if b != 0 {
-				return 0, fmt.Errorf("instead of sftp it says %q", strings.TrimSpace(string(p[:min(n, 80)])))
-			}
-		}
-		f.seen += n
+	if f.seen {
+		return f.r.Read(p)
 	}
-	return n, err
+	// The first packet is a version of a few hundred bytes: its length begins with
+	// two zeros.
+	f.seen = true
+	said := make([]byte, max(len(p), 80))
+	n, err := f.r.Read(said[:len(p)])
+	if n > 0 && said[0] != 0 {
+		more, _ := f.r.Read(said[n:])
+		return 0, fmt.Errorf("instead of sftp it says %q", strings.TrimSpace(string(said[:n+more])))
+	}
+	return copy(p, said[:n]), err
 }
 
 // FilesLimit bounds one operation on the file system of the other side.

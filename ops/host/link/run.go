@@ -34,7 +34,7 @@ type Command struct {
 // the connection breaks, ends the command and all its children that stayed in
 // its process group.
 const wrapper = `m=$1 d=$2 i=$3 n=$4; shift 4
-echo "$m"; echo "$m" >&2
+echo "$m"; [ "$i" = tty ] || echo "$m" >&2
 while [ "$n" -gt 0 ]; do export "$1"; shift; n=$((n-1)); done
 if [ -n "$d" ]; then cd -- "$d" || exit 126; fi
 if [ "$i" = stdin ]; then exec "$@"; fi
@@ -93,13 +93,16 @@ func wantsTTY(said string) bool {
 	return strings.Contains(said, "must have a tty") || strings.Contains(said, "a terminal is required to run")
 }
 
-func (c *Conn) line(cmd Command) (string, error) {
+func (c *Conn) line(cmd Command, tty bool) (string, error) {
 	if len(cmd.Args) == 0 || cmd.Args[0] == "" {
 		return "", errors.New("the command is empty")
 	}
 	mode := "watch"
-	if cmd.Stdin != nil {
+	switch {
+	case cmd.Stdin != nil:
 		mode = "stdin"
+	case tty:
+		mode = "tty"
 	}
 	args := []string{"sh", "-c", wrapper, "pegasus-ops", c.mark, cmd.Dir, mode, strconv.Itoa(len(cmd.Env))}
 	for _, e := range cmd.Env {
@@ -125,7 +128,7 @@ func (c *Conn) line(cmd Command) (string, error) {
 func (c *Conn) prompt() string { return "[pegasus-ops " + c.mark + "] password:" }
 
 func (c *Conn) run(ctx context.Context, cmd Command, tty bool) (Exit, error) {
-	line, err := c.line(cmd)
+	line, err := c.line(cmd, tty)
 	if err != nil {
 		return Exit{}, err
 	}
@@ -139,8 +142,9 @@ func (c *Conn) run(ctx context.Context, cmd Command, tty bool) (Exit, error) {
 		return Exit{}, err
 	}
 	p := &program{conn: c, session: s, stdin: in, done: make(chan error, 1)}
-	p.stdout = &marked{mark: c.mark, to: cmd.Stdout, early: p.early}
-	p.stderr = &marked{mark: c.mark, to: cmd.Stderr, early: p.early}
+	began := make(chan struct{})
+	p.stdout = &marked{mark: c.mark, to: cmd.Stdout, early: p.early, begin: func() { close(began) }}
+	p.stderr = &marked{mark: c.mark, to: cmd.Stderr, early: p.early, begin: func() {}}
 	s.Stdout, s.Stderr = p.stdout, p.stderr
 	if tty {
 		if err := s.RequestPty("dumb", 24, 200, ssh.TerminalModes{ssh.ECHO: 0, ssh.ECHONL: 0, ssh.OPOST: 0, ssh.ICANON: 1}); err != nil {
@@ -153,15 +157,21 @@ func (c *Conn) run(ctx context.Context, cmd Command, tty bool) (Exit, error) {
 	c.work.Go(func() {
 		defer release()
 		err := s.Start(line)
+		ended := make(chan struct{})
 		if err == nil {
 			if cmd.Stdin != nil {
 				c.work.Go(func() {
-					_, _ = io.Copy(in, cmd.Stdin) // the program may well end before its input
-					_ = in.Close()
+					select { // not before sudo has had its password
+					case <-began:
+						_, _ = io.Copy(in, cmd.Stdin) // the program may well end before its input
+						_ = in.Close()
+					case <-ended:
+					}
 				})
 			}
 			err = s.Wait()
 		}
+		close(ended)
 		_ = s.Close()
 		p.done <- err
 	})
@@ -311,6 +321,7 @@ type marked struct {
 	mark  string
 	to    io.Writer
 	early func(said []byte)
+	begin func()
 
 	mu     sync.Mutex
 	before []byte
@@ -343,6 +354,7 @@ func (m *marked) Write(p []byte) (int, error) {
 	}
 	m.begun, m.before = true, before
 	m.mu.Unlock()
+	m.begin()
 	if len(rest) > 0 {
 		if _, err := m.pass(rest); err != nil {
 			return 0, err
