@@ -3,6 +3,7 @@
 package meta
 
 import (
+	"log/slog"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -16,10 +17,12 @@ import (
 	"github.com/pegasus-ops/pegasus-ops/server/meta/store"
 )
 
+var quiet = slog.New(slog.DiscardHandler)
+
 // writeTree puts a tree into the local store of a meta server that does not run.
 func writeTree(t *testing.T, fs vfs.FS, ops ...store.Op) {
 	t.Helper()
-	l, err := store.OpenLocal(store.LocalOptions{FS: fs, Dir: "meta/store", Self: metaAddr, Log: DefaultOptions().Log})
+	l, err := store.OpenLocal(store.LocalOptions{FS: fs, Dir: "meta/store", Self: metaAddr, Log: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +75,7 @@ func TestOperationsThatWereCutOffAreFinished(t *testing.T) {
 			}
 			writeTree(t, fs, ops...)
 			for range 2 { // the second start finds nothing to do
-				l, err := store.OpenLocal(store.LocalOptions{FS: fs, Dir: "meta/store", Self: metaAddr, Log: DefaultOptions().Log})
+				l, err := store.OpenLocal(store.LocalOptions{FS: fs, Dir: "meta/store", Self: metaAddr, Log: quiet})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -80,7 +83,7 @@ func TestOperationsThatWereCutOffAreFinished(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				s := &Server{o: DefaultOptions(), store: l, log: DefaultOptions().Log, ctx: t.Context()}
+				s := &Server{o: DefaultOptions(), store: l, log: quiet, ctx: t.Context()}
 				ld, err := load(t.Context(), s, term)
 				if err != nil {
 					t.Fatal(err)
@@ -163,7 +166,8 @@ func TestFirstStartThatWasCutOff(t *testing.T) {
 func TestLeaseEndsBeforeItIsTold(t *testing.T) {
 	var over atomic.Bool
 	withElection(t, 1, func(t *testing.T, c *cluster, f *fakeElection, ready chan struct{}) {
-		f.leader, f.holds = metaAddr, func() bool { return !over.Load() }
+		f.holds = func() bool { return !over.Load() }
+		f.name(metaAddr)
 		close(f.elect)
 		close(ready)
 		time.Sleep(5 * time.Second)

@@ -206,6 +206,36 @@ func testCutOffLeader(t *testing.T, hosts []string) {
 	await(t, aAgain, time.Second, "a leads again")
 }
 
+// testExpiredFollower lets the session of a follower expire: it must be in the queue again when
+// its turn comes.
+func testExpiredFollower(t *testing.T, hosts []string) {
+	link := zkservers.NewLink(t, hosts[0])
+	a := open(t, options(t, hosts, 1))
+	o := options(t, []string{link.Addr()}, 2)
+	o.Timeout = 2 * zkservers.MinSession
+	b := open(t, o)
+	term := campaign(t, a, 10*time.Second)
+	elected := candidate(t, b)
+	eventually(t, 5*time.Second, "b waits", func() bool { return b.Leader() == self(1) })
+	c, dir := raw(t, hosts), o.Lock+"/dsn.meta.server.leader"
+	queue := func() int {
+		names, _, err := c.Children(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(names)
+	}
+	link.Cut()
+	eventually(t, 10*time.Second, "the session of b expires", func() bool { return queue() == 1 })
+	link.Heal()
+	eventually(t, 10*time.Second, "b waits again", func() bool { return queue() == 2 && b.Leader() == self(1) })
+	if !term.Holds() {
+		t.Error("a has lost the lock")
+	}
+	a.Close()
+	await(t, elected, time.Second, "b leads")
+}
+
 // testLateWrite is what the fence is for: transactions that were made while the lock was held
 // and arrive when it is not, with nothing in the way but ZooKeeper itself.
 func testLateWrite(t *testing.T, hosts []string) {

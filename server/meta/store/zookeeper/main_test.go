@@ -213,6 +213,7 @@ func TestOneServer(t *testing.T) {
 		{"foreign candidates", testForeignCandidates},
 		{"lock deleted", testLockDeleted},
 		{"cut off leader", testCutOffLeader},
+		{"expired follower", testExpiredFollower},
 		{"late write", testLateWrite},
 		{"stopped process", testStoppedProcess},
 		{"broken connection", testBrokenConnection},
