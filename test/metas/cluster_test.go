@@ -47,6 +47,7 @@ type cluster struct {
 	zk       *zkservers.Ensemble
 	metas    []*metaServer
 	replicas []func()
+	tune     func(*replica.Options) // nil: as they are
 }
 
 // A metaServer is one meta server with its own way to ZooKeeper.
@@ -59,9 +60,11 @@ type metaServer struct {
 	stop   func()
 }
 
-func newCluster(t *testing.T, metas, replicas int, tune func(*meta.Options)) *cluster {
+// newCluster starts a cluster. tune may change the options of the meta and of the replica
+// servers.
+func newCluster(t *testing.T, metas, replicas int, tune func(*meta.Options), tuneReplica func(*replica.Options)) *cluster {
 	t.Helper()
-	c := &cluster{t: t, net: memnet.New(), zk: zkservers.Start(t, 1), log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	c := &cluster{t: t, tune: tuneReplica, net: memnet.New(), zk: zkservers.Start(t, 1), log: slog.New(slog.NewTextHandler(io.Discard, nil))}
 	if testing.Verbose() && os.Getenv("METAS_LOG") != "" {
 		c.log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
@@ -160,6 +163,9 @@ func (c *cluster) startReplica(addr idl.RPCAddress) {
 		o.Metas = c.addrs()
 		o.DiskMinAvailable = 0
 		o.Engine = engine.SharedOptions{CacheBytes: 1 << 20, MemTableBytes: 64 << 20}
+		if c.tune != nil {
+			c.tune(&o)
+		}
 		s, err := replica.Start(context.Background(), o)
 		if err != nil {
 			return nil, err
@@ -277,7 +283,9 @@ type workload struct {
 	stop   context.CancelFunc
 	done   chan struct{}
 	ops    atomic.Int64
+	last   atomic.Int64 // when the last one succeeded, in Unix nanoseconds
 	failed []error
+	stored []int // keys whose write was acknowledged
 	worst  time.Duration
 }
 
@@ -290,10 +298,11 @@ func (c *cluster) startWorkload(cl *client.Cluster, table string) *workload {
 		defer close(w.done)
 		tb := cl.Table(table)
 		for i := 0; ctx.Err() == nil; i++ {
-			key, value := fmt.Appendf(nil, "key %d", i), fmt.Appendf(nil, "value %d", i)
+			key, value := pair(i)
 			start := time.Now()
 			err := tb.Set(context.Background(), key, nil, value, 0)
 			if err == nil {
+				w.stored = append(w.stored, i)
 				var got []byte
 				if got, err = tb.Get(context.Background(), key, nil); err == nil && string(got) != string(value) {
 					err = fmt.Errorf("read %q for %q", got, key)
@@ -303,6 +312,8 @@ func (c *cluster) startWorkload(cl *client.Cluster, table string) *workload {
 			w.worst = max(w.worst, time.Since(start))
 			if err != nil {
 				w.failed = append(w.failed, err)
+			} else {
+				w.last.Store(time.Now().UnixNano())
 			}
 			select {
 			case <-ctx.Done():
@@ -314,6 +325,25 @@ func (c *cluster) startWorkload(cl *client.Cluster, table string) *workload {
 	return w
 }
 
+func pair(i int) (key, value []byte) {
+	return fmt.Appendf(nil, "key %d", i), fmt.Appendf(nil, "value %d", i)
+}
+
+// finish ends the workload and reads again all it has stored.
+func (w *workload) finish(t *testing.T, tb *client.Table) {
+	t.Helper()
+	w.stop()
+	<-w.done
+	for _, i := range w.stored {
+		key, value := pair(i)
+		if got, err := tb.Get(context.Background(), key, nil); err != nil || string(got) != string(value) {
+			t.Fatalf("%s is %q, %v", key, got, err)
+		}
+	}
+	t.Logf("%d acknowledged writes are there; %d operations had failed", len(w.stored), len(w.failed))
+}
+
+// end ends the workload, of which nothing may have failed.
 func (w *workload) end(t *testing.T) {
 	t.Helper()
 	w.stop()

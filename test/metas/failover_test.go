@@ -19,11 +19,12 @@ import (
 	"github.com/pegasus-ops/pegasus-ops/server/idl"
 	"github.com/pegasus-ops/pegasus-ops/server/meta"
 	"github.com/pegasus-ops/pegasus-ops/server/meta/store"
+	"github.com/pegasus-ops/pegasus-ops/server/replica"
 )
 
 // TestLeaderIsKilled has a cluster get over the death of its leader while a client is at work.
 func TestLeaderIsKilled(t *testing.T) {
-	c := newCluster(t, 2, 3, nil)
+	c := newCluster(t, 2, 3, nil, nil)
 	old := c.leader(20 * time.Second)
 	next := c.others(old)[0]
 	cl := c.client(c.metas...)
@@ -194,7 +195,8 @@ func (c *cluster) compareTree(file string) {
 // TestZooKeeperIsDown takes ZooKeeper away for several session timeouts, but for less than the
 // leases of the replica servers: no operation on data may fail.
 func TestZooKeeperIsDown(t *testing.T) {
-	c := newCluster(t, 2, 3, nil)
+	t.Parallel()
+	c := newCluster(t, 2, 3, nil, nil)
 	c.leader(20 * time.Second)
 	cl := c.client(c.metas...)
 	c.awaitHealthy(cl, "temp", 3, 30*time.Second)
@@ -223,10 +225,40 @@ func TestZooKeeperIsDown(t *testing.T) {
 	w.end(t)
 }
 
+// TestZooKeeperIsDownForLong takes ZooKeeper away until the leases of the replica servers are
+// over. They stop to serve then; when ZooKeeper is back everything goes on, and what was
+// acknowledged is there.
+func TestZooKeeperIsDownForLong(t *testing.T) {
+	t.Parallel()
+	const lease = 3 * time.Second
+	c := newCluster(t, 2, 3, func(o *meta.Options) {
+		o.Grace, o.FDCheckInterval = lease+time.Second, 300*time.Millisecond
+	}, func(o *replica.Options) {
+		o.Lease, o.BeaconInterval = lease, 500*time.Millisecond
+	})
+	c.leader(20 * time.Second)
+	cl := c.client(c.metas...)
+	c.awaitHealthy(cl, "temp", 3, 30*time.Second)
+	w := c.startWorkload(cl, "temp")
+	c.zk.Kill(0)
+	down := time.Now()
+	time.Sleep(sessionTime*2/3 + lease + 2*time.Second)
+	if quiet := time.Since(time.Unix(0, w.last.Load())); quiet < time.Second {
+		t.Errorf("served %v ago, without a lease", quiet)
+	}
+	t.Logf("served for %v without ZooKeeper", time.Unix(0, w.last.Load()).Sub(down).Round(time.Millisecond))
+	c.zk.Restart(0)
+	back := time.Now()
+	c.eventually(20*time.Second, "operations succeed again", func() bool { return time.Unix(0, w.last.Load()).After(back) })
+	t.Logf("served again %v after ZooKeeper was started again", time.Since(back).Round(time.Millisecond))
+	c.awaitHealthy(cl, "temp", 3, 20*time.Second)
+	w.finish(t, cl.Table("temp"))
+}
+
 // TestManyTables measures how long a new leader needs for a tree of 1,000 tables.
 func TestManyTables(t *testing.T) {
 	const tables, partitions = 1000, 8
-	c := newCluster(t, 1, 0, func(o *meta.Options) { o.DefaultTables = nil })
+	c := newCluster(t, 1, 0, func(o *meta.Options) { o.DefaultTables = nil }, nil)
 	m := c.leader(20 * time.Second)
 	var ops []store.Op
 	members := []idl.RPCAddress{idl.MakeAddress([4]byte{10, 0, 0, 1}, 34801), idl.MakeAddress([4]byte{10, 0, 0, 2}, 34801), idl.MakeAddress([4]byte{10, 0, 0, 3}, 34801)}

@@ -393,6 +393,7 @@ func testBrokenConnection(t *testing.T, hosts []string) {
 // TestServersDown has no ZooKeeper at the start, then has it, then loses it for several session
 // timeouts.
 func TestServersDown(t *testing.T) {
+	t.Parallel()
 	e := zkservers.Start(t, 1)
 	e.Kill(0)
 	var logged lockedBuffer
@@ -469,6 +470,7 @@ func (l *lockedBuffer) String() string {
 // TestEnsemble takes the server away that the leader is connected to: another one takes its
 // place and the term goes on, whether it was killed or hangs.
 func TestEnsemble(t *testing.T) {
+	t.Parallel()
 	e := zkservers.Start(t, 3)
 	o := options(t, e.Addrs(), 1)
 	o.Timeout = 20 * zkservers.Tick

@@ -196,6 +196,7 @@ func (b *brittle) Read(p []byte) (int, error) {
 
 // TestOneServer has all that a single server is enough for.
 func TestOneServer(t *testing.T) {
+	t.Parallel()
 	hosts := zkservers.Start(t, 1).Addrs()
 	for _, c := range []struct {
 		name string
