@@ -136,17 +136,17 @@ func (c *Conn) keepAlive(every, silence time.Duration) {
 // Ping is the time to the other side and back.
 func (c *Conn) Ping(ctx context.Context) (time.Duration, error) {
 	began := time.Now()
-	_, err := await(ctx, c, func() (bool, error) {
+	_, err := Await(ctx, c, func() (bool, error) {
 		ok, _, err := c.client.SendRequest("keepalive@openssh.com", true, nil)
 		return ok, err
 	}, nil)
 	return time.Since(began), err
 }
 
-// await does what cannot be cancelled, and stops waiting for it when the context
+// Await does what cannot be cancelled, and stops waiting for it when the context
 // or the connection ends. do goes on until the other side answers or the
 // connection ends; what it brings then goes to late.
-func await[T any](ctx context.Context, c *Conn, do func() (T, error), late func(T)) (T, error) {
+func Await[T any](ctx context.Context, c *Conn, do func() (T, error), late func(T)) (T, error) {
 	type result struct {
 		v   T
 		err error
@@ -251,7 +251,7 @@ func (c *Conn) open(ctx context.Context) (s *ssh.Session, release func(), err er
 
 // session opens one session; one that comes too late is closed again.
 func (c *Conn) session(ctx context.Context) (*ssh.Session, error) {
-	return await(ctx, c, c.client.NewSession, func(s *ssh.Session) { _ = s.Close() })
+	return Await(ctx, c, c.client.NewSession, func(s *ssh.Session) { _ = s.Close() })
 }
 
 // over is why waiting ended: the connection or the context.

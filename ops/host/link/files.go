@@ -46,7 +46,7 @@ func Files[T any](ctx context.Context, c *Conn, use func(*sftp.Client) (T, error
 			var none T
 			return none, err
 		}
-		v, err := await(ctx, c, func() (T, error) { return use(client) }, nil)
+		v, err := Await(ctx, c, func() (T, error) { return use(client) }, nil)
 		if err == nil || !errors.Is(err, sftp.ErrSSHFxConnectionLost) || c.Err() != nil {
 			return v, err
 		}
@@ -108,7 +108,7 @@ func (c *Conn) channel(ctx context.Context) (*sftp.Client, func(), error) {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, sessionLimit, errors.New("it does not answer"))
 	defer cancel()
-	client, err := await(ctx, c, func() (*sftp.Client, error) {
+	client, err := Await(ctx, c, func() (*sftp.Client, error) {
 		if err := s.RequestSubsystem("sftp"); err != nil {
 			return nil, err
 		}
