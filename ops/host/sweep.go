@@ -89,10 +89,18 @@ func (s Sweep) split(names []string, mounted bool) (remove []string, kept bool) 
 	return remove, kept
 }
 
+// systemFolders never hold anything of ours, mounted or not.
+var systemFolders = []string{"/proc", "/sys", "/dev", "/boot", "/etc", "/bin", "/sbin", "/lib", "/lib64", "/usr/bin", "/usr/sbin", "/usr/lib"}
+
 // protected is why a folder must stay, nil if it may go. home and cwd may be "".
 func protected(dir string, mounts []string, mountRoot bool, home, cwd string) error {
 	if !filepath.IsAbs(dir) || filepath.Clean(dir) != dir {
 		return &ProtectedError{dir, "is not a clean absolute path"}
+	}
+	for _, system := range systemFolders {
+		if holds(system, dir) {
+			return &ProtectedError{dir, "belongs to the system (" + system + ")"}
+		}
 	}
 	if strings.Count(dir, "/") < 2 && !slices.Contains(mounts, dir) {
 		return &ProtectedError{dir, "lies directly below the root"}
