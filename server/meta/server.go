@@ -149,7 +149,8 @@ func (s *Server) pause(d time.Duration) {
 // lead begins to act on a state that was read. Runs on the loop.
 func (s *Server) lead(l *leader) {
 	if !l.holds() {
-		return // over already; campaign is about to be told
+		close(l.quit) // over already
+		return
 	}
 	s.leader = l
 	s.knobs.resetCure(&s.o)
@@ -170,6 +171,7 @@ func (s *Server) follow() {
 func (s *Server) checkLease() {
 	if s.leader != nil && !s.leader.holds() {
 		s.log.Warn("the lease of the leadership is over", "epoch", s.leader.epoch)
+		close(s.leader.quit)
 		s.follow()
 	}
 }
