@@ -26,15 +26,21 @@ type fakeElection struct {
 	local *store.Local
 	named atomic.Uint64 // whom Leader names
 	elect chan struct{} // closed: whoever runs is elected
-	holds func() bool
+	holds func() bool   // of the first term, after which there is no other
+	ran   bool
 }
 
 func (f *fakeElection) Campaign(ctx context.Context) (store.Term, error) {
+	if f.holds != nil && f.ran {
+		<-ctx.Done()
+		return store.Term{}, ctx.Err()
+	}
 	select {
 	case <-ctx.Done():
 		return store.Term{}, ctx.Err()
 	case <-f.elect:
 	}
+	f.ran = true
 	term, err := f.local.Campaign(ctx)
 	return store.Term{Epoch: term.Epoch, Lost: make(chan struct{}), Holds: f.holds}, err // it never learns of its end
 }
