@@ -62,3 +62,16 @@ func Target(h *inventory.Host) (link.Target, error) {
 	}
 	return t, nil
 }
+
+// HostName is what the host's address means to ssh: another name or an address if
+// ~/.ssh/config has it as an alias, else the address itself.
+func (o *Opener) HostName(h *inventory.Host) (string, error) {
+	t, err := Target(h)
+	if err == nil {
+		t, err = o.dialer.Resolve(t)
+	}
+	if err != nil {
+		return "", fmt.Errorf("host %s: %w", h.Name, err)
+	}
+	return t.Host, nil
+}
