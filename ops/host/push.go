@@ -226,7 +226,7 @@ func (h *SSH) stream(ctx context.Context, local *os.File, part string, work []sp
 		}
 		for _, s := range work {
 			if _, err = f.Seek(s.from, io.SeekStart); err == nil {
-				_, err = f.ReadFrom(&counted{ctx, io.NewSectionReader(local, s.from, s.size()), report})
+				_, err = f.ReadFromWithConcurrency(&counted{ctx, io.NewSectionReader(local, s.from, s.size()), report}, 0)
 			}
 			if err != nil {
 				return errors.Join(err, f.Close())
@@ -238,10 +238,11 @@ func (h *SSH) stream(ctx context.Context, local *os.File, part string, work []sp
 	switch {
 	case err == nil:
 		return nil
-	case h.conn.Err() != nil:
-		return h.conn.Err()
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
+	}
+	if lost := h.conn.Failed(); lost != nil {
+		return lost
 	}
 	return h.wrap("write "+part, plainer(err))
 }

@@ -182,13 +182,18 @@ func Await[T any](ctx context.Context, c *Conn, do func() (T, error), late func(
 
 // isDead gives the end of the connection a moment to be noticed: an operation
 // on it fails first.
-func (c *Conn) isDead() bool {
+func (c *Conn) isDead() bool { return c.Failed() != nil }
+
+// Failed is why an operation on the connection may have failed: Err, after a
+// moment for the end to be noticed.
+func (c *Conn) Failed() error {
+	moment := time.NewTimer(20 * time.Millisecond)
+	defer moment.Stop()
 	select {
 	case <-c.dead:
-		return true
-	case <-time.After(5 * time.Millisecond):
-		return false
+	case <-moment.C:
 	}
+	return c.Err()
 }
 
 // RefusedSessionError is a machine that opens no session for us.

@@ -124,6 +124,9 @@ func (k *knownHosts) algorithms(name string) ([]string, error) {
 // check is the ssh.HostKeyCallback for a target.
 func (k *knownHosts) check(t Target) ssh.HostKeyCallback {
 	return func(_ string, remote net.Addr, key ssh.PublicKey) error {
+		if _, _, err := net.SplitHostPort(remote.String()); err != nil {
+			remote = &net.TCPAddr{} // what counts is the name; the library wants an address too
+		}
 		db, err := k.load()
 		if err != nil {
 			return err

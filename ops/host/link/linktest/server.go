@@ -37,6 +37,7 @@ type Config struct {
 	NoSftp      bool
 	Greeting    string // a login script that prints
 	Path        string // put before PATH of commands
+	OnlyPath    bool   // and nothing after it
 }
 
 // Server is an ssh server in this process.
@@ -383,7 +384,11 @@ func (s *Server) command(line string, env []string) *exec.Cmd {
 	cmd.Dir, _ = os.UserHomeDir()
 	cmd.Env = env
 	if s.config.Path != "" {
-		cmd.Env = append(cmd.Env, "PATH="+s.config.Path+":"+os.Getenv("PATH"))
+		path := s.config.Path
+		if !s.config.OnlyPath {
+			path += ":" + os.Getenv("PATH")
+		}
+		cmd.Env = append(cmd.Env, "PATH="+path)
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	return cmd
