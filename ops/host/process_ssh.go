@@ -9,8 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -118,14 +116,7 @@ command -v setsid >/dev/null || { echo "setsid is not installed (package util-li
 umask 027
 if [ -e "$out" ]; then mv -f -- "$out" "$out.old" || exit 1; fi
 : >>"$out" || exit 1
-self='out=$1 pidfile=$2 labels=$3; shift 3
-set -f; pid=$$; st=$(cat /proc/$pid/stat) || exit 1
-boot=$(cat /proc/sys/kernel/random/boot_id) || exit 1
-start=$(set -- ${st##*) }; echo "${20}")
-tmp=$pidfile.tmp-$pid
-printf "%s\nstart=%s\nboot=%s\n%s" "$pid" "$start" "$boot" "$labels" >"$tmp" && chmod 644 "$tmp" &&
-  { sync "$tmp" 2>/dev/null || sync; } && mv -f -- "$tmp" "$pidfile" || { rm -f -- "$tmp"; exit 1; }
-printf "%s %s\n" "$pid" "$start"
+self='` + recordScript + `printf "%s %s\n" "$pid" "$start"
 umask 022
 ulimit -S -n "$(ulimit -H -n)" 2>/dev/null
 exec "$@" >>"$out" 2>&1'
@@ -137,11 +128,7 @@ printf '%s\n' "$started"; grep '^btime ' /proc/stat`
 const noFolderStatus = 67
 
 func (h *SSH) spawn(ctx context.Context, d Daemon) (Process, error) {
-	var labels strings.Builder
-	for _, k := range slices.Sorted(maps.Keys(d.Labels)) {
-		fmt.Fprintf(&labels, "%s=%s\n", k, d.Labels[k])
-	}
-	args := append([]string{d.Dir, d.Output, d.PidFile, labels.String(), strconv.Itoa(len(d.Env))}, d.Env...)
+	args := append([]string{d.Dir, d.Output, d.PidFile, d.labelLines(), strconv.Itoa(len(d.Env))}, d.Env...)
 	res, err := h.Run(ctx, script(strings.Join(d.Args, " "), spawnScript, append(args, d.Args...)...))
 	if status(err) == noFolderStatus {
 		return Process{}, fmt.Errorf("%w (%w)", err, fs.ErrNotExist)
