@@ -23,9 +23,6 @@ type session struct {
 
 // open connects to everything of a cluster.
 func (a *App) open(ctx context.Context, c *inventory.Cluster) (*session, error) {
-	if c.Supervisor == inventory.SupervisorSystemd || c.Supervisor == inventory.SupervisorSupervisord {
-		return nil, usage("supervisor %s: this version of pegasus-ops runs servers as daemons; write `supervisor: daemon`", c.Supervisor)
-	}
 	if err := a.resolve(ctx, c); err != nil {
 		return nil, err
 	}
