@@ -58,7 +58,7 @@ func (d *draft) checkHosts() {
 		case err == nil:
 			h.IP = h.Address
 		}
-		if ip.IsLoopback() && slices.ContainsFunc(d.cluster.Hosts, func(o *Host) bool { return o.Connection != ConnectionLocal }) {
+		if ip.IsLoopback() && slices.ContainsFunc(d.cluster.Hosts, func(o *Host) bool { return o.Connection != ConnectionLocal && !isLoopback(o.Address) }) {
 			d.fail(h.Line, field, strconv.Quote(h.Address), "use an address the other hosts reach it by", "is a loopback address in a cluster of several hosts")
 		}
 		if other := byAddress[h.Address]; other != nil && h.machine() == other.machine() {
@@ -69,6 +69,11 @@ func (d *draft) checkHosts() {
 		h.SSH.IdentityFile = d.localPath(h.SSH.IdentityFile)
 		h.SSH.KnownHosts = d.localPath(h.SSH.KnownHosts)
 	}
+}
+
+func isLoopback(address string) bool {
+	ip, err := netip.ParseAddr(address)
+	return err == nil && ip.IsLoopback()
 }
 
 func looksNumeric(s string) bool { return strings.Trim(s, "0123456789.") == "" && s != "" }

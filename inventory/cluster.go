@@ -106,15 +106,16 @@ type Cluster struct {
 // Config holds settings by section and key of config.ini.
 type Config map[string]map[string]string
 
-// SSH is how a host is logged in to.
+// SSH is how a host is logged in to. What is left open is as `ssh ADDRESS` has it:
+// from ~/.ssh/config, else the defaults of ssh.
 type SSH struct {
 	User          string
-	Port          int
-	IdentityFile  string // "" means the agent
-	KnownHosts    string
+	Port          int    // 0: left open
+	IdentityFile  string // "": left open; the agent and the usual files are tried
+	KnownHosts    string // "": left open
 	HostKeyPolicy HostKeyPolicy
-	Jump          string // [user@]host[:port], or "" for a direct connection
-	Sudo          bool
+	Jump          string // [user@]host[:port], several with commas; "": left open
+	Sudo          bool   // may become root, for folders outside of the user's and for units
 }
 
 // ZooKeeper is where a production cluster keeps metadata and its leader lock.

@@ -58,7 +58,7 @@ func Parse(name string, data []byte, o Options) (*Cluster, []Problem, error) {
 		reader:  reader{excused: map[string]bool{}},
 		options: o,
 		cluster: &Cluster{Supervisor: SupervisorAuto, Config: Config{}, Variables: map[string]string{}},
-		ssh:     SSH{Port: 22, HostKeyPolicy: HostKeyStrict, KnownHosts: "~/.ssh/known_hosts"},
+		ssh:     SSH{HostKeyPolicy: HostKeyStrict},
 		hosts:   map[string]*Host{},
 	}
 	d.read(root)

@@ -31,9 +31,10 @@ func checkRoles(c *config.Config, apps []config.App) error {
 		users[app.Port] = app.Name
 	}
 	if slices.ContainsFunc(apps, func(a config.App) bool { return a.Role == "meta" }) {
-		if t := c.Meta.StateType; t != "meta_state_service_simple" {
-			fail("[meta_server] meta_state_service_type = %s: this version keeps metadata in its local store only; for a cluster with exactly one meta server set\n"+
-				"  meta_state_service_type = meta_state_service_simple\n  distributed_lock_service_type = distributed_lock_service_simple", t)
+		if c.Meta.StateType == zookeeperState {
+			if err := checkZooKeeper(c); err != nil {
+				errs = append(errs, err)
+			}
 		}
 		for _, t := range defaultTables(c) {
 			if err := t.Check(); err != nil {

@@ -95,7 +95,7 @@ func TestWhatCannotStartSaysWhy(t *testing.T) {
 		{name: "port in use", port: busyPort, app: "meta", status: 255,
 			want: []string{fmt.Sprintf("port %d is in use", busyPort), fmt.Sprintf("ss -ltnp 'sport = :%d'", busyPort), "[apps.meta] ports"}},
 		{name: "zookeeper", change: map[string]string{"meta_server/meta_state_service_type": "meta_state_service_zookeeper", "meta_server/distributed_lock_service_type": "distributed_lock_service_zookeeper"}, app: "meta", status: 255,
-			want: []string{"this version keeps metadata in its local store only", "meta_state_service_type = meta_state_service_simple"}},
+			want: []string{"hosts_list is empty", "meta_state_service_type = meta_state_service_simple"}},
 		{name: "no meta server listed", change: map[string]string{"meta_server/server_list": ""}, app: "meta", status: 255, want: []string{"[meta_server] server_list is empty"}},
 		{name: "data dir is a file", app: "meta", status: 255, want: []string{"[core] data_dir = ", "a regular file"},
 			before: func(t *testing.T, dir string) {
@@ -169,7 +169,7 @@ func TestCheckTouchesNothing(t *testing.T) {
 		{name: "what the role wants", app: "meta", status: 255,
 			change: map[string]string{"core/log_dir": "log", "meta_server/server_list": "", "meta_server.apps.t/app_name": "t", "meta_server.apps.t/envs": "nosuch=1",
 				"meta_server/meta_state_service_type": "meta_state_service_zookeeper", "meta_server/distributed_lock_service_type": "distributed_lock_service_zookeeper"},
-			want: []string{"log_dir = log must be", "server_list is empty", "default table \"t\"", "local store only", "cannot be used"}},
+			want: []string{"log_dir = log must be", "server_list is empty", "default table \"t\"", "hosts_list is empty", "cannot be used"}},
 	} {
 		for _, flag := range []string{"-check", "--check"} {
 			t.Run(tc.name+flag, func(t *testing.T) {

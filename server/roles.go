@@ -62,7 +62,7 @@ func (n *node) metaServers(ctx context.Context) ([]idl.RPCAddress, error) {
 	return addrs, nil
 }
 
-func (n *node) startMeta(ctx context.Context) (*meta.Server, error) {
+func (n *node) startMeta(ctx context.Context) (*metaRole, error) {
 	c := n.Config
 	m := &c.Meta
 	metas, err := n.metaServers(ctx)
@@ -80,7 +80,6 @@ func (n *node) startMeta(ctx context.Context) (*meta.Server, error) {
 	o.MetaServers = metas
 	o.ClusterName = c.Repl.ClusterName
 	o.ClusterRoot = m.ClusterRoot
-	o.ZookeeperHosts = ""
 	if tables := defaultTables(c); tables != nil {
 		o.DefaultTables = tables
 	}
@@ -105,7 +104,19 @@ func (n *node) startMeta(ctx context.Context) (*meta.Server, error) {
 			return nil, fmt.Errorf("[meta_server] replica_white_list: %w", err)
 		}
 	}
-	return meta.Start(ctx, o)
+	role := &metaRole{}
+	if m.StateType == zookeeperState {
+		if role.store, err = n.openZooKeeper(); err != nil {
+			return nil, err
+		}
+		o.Store, o.Election = role.store, role.store
+		o.ZookeeperHosts = strings.Join(c.ZooKeeper.Hosts, ",")
+	}
+	if role.Server, err = meta.Start(ctx, o); err != nil {
+		role.close()
+		return nil, err
+	}
+	return role, nil
 }
 
 var functionLevels = map[string]idl.MetaFunctionLevel{

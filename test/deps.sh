@@ -4,12 +4,14 @@
 # Installs the Debian packages the tests need, as root; otherwise says what is missing.
 set -euo pipefail
 
-# command:package
-needs=(git:git tar:tar)
+# command or file:package
+needs=(git:git tar:tar zstd:zstd sudo:sudo ssh:openssh-client /usr/sbin/sshd:openssh-server
+  java:default-jre-headless /usr/share/java/zookeeper.jar:zookeeper)
 
 missing=()
 for n in "${needs[@]}"; do
-  command -v "${n%%:*}" >/dev/null || missing+=("${n##*:}")
+  what=${n%%:*}
+  [ -e "$what" ] || command -v "$what" >/dev/null || missing+=("${n##*:}")
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
 if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then

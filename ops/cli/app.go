@@ -19,7 +19,6 @@ import (
 
 	"github.com/pegasus-ops/pegasus-ops/inventory"
 	"github.com/pegasus-ops/pegasus-ops/ops/cluster"
-	"github.com/pegasus-ops/pegasus-ops/ops/host"
 	"github.com/pegasus-ops/pegasus-ops/ops/run"
 	"github.com/pegasus-ops/pegasus-ops/ops/step"
 	"github.com/pegasus-ops/pegasus-ops/ops/ui"
@@ -39,12 +38,11 @@ type Cluster interface {
 }
 
 // App is one invocation: where it reads and writes, and how it reaches hosts
-// and clusters. Tests replace the last two.
+// and clusters. Tests replace the latter.
 type App struct {
 	Build       Build
 	In          io.Reader
 	Out, Err    io.Writer
-	OpenHost    func(ctx context.Context, h *inventory.Host) (host.Host, error)
 	OpenCluster func(ctx context.Context, metas []string) (Cluster, error)
 	Times       step.Times
 
@@ -53,6 +51,7 @@ type App struct {
 	home   run.Home
 	// advice is what to print behind the problems of an invalid inventory.
 	advice []string
+	hosts  connections
 }
 
 // globals are the flags every command has.
@@ -67,6 +66,7 @@ type globals struct {
 	noProgress bool
 	verbose    bool
 	color      string
+	secrets    secrets
 }
 
 // AddFlags declares the global flags.
@@ -80,13 +80,14 @@ func (g *globals) AddFlags(f *pflag.FlagSet) {
 	f.DurationVar(&g.timeout, "timeout", 0, "give up after this long; default: every wait has its own limit")
 	f.BoolVar(&g.noProgress, "no-progress", false, "no progress bar; also when stderr is no terminal")
 	f.BoolVarP(&g.verbose, "verbose", "v", false, "tell more on stderr")
+	g.secrets.AddFlags(f)
 	f.StringVar(&g.color, "color", "auto", "auto, always or never; NO_COLOR means never")
 }
 
 // NewApp is an invocation in the real world.
 func NewApp(b Build) *App {
 	return &App{Build: b.complete(), In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
-		OpenHost: host.Open, OpenCluster: openCluster, Times: step.DefaultTimes()}
+		OpenCluster: openCluster, Times: step.DefaultTimes()}
 }
 
 // Main runs a command line and returns the exit status of the process.
@@ -120,6 +121,7 @@ func (a *App) Main(ctx context.Context, args []string) int {
 	if cancel != nil {
 		cancel()
 	}
+	a.hosts.close()
 	return a.report(err)
 }
 
@@ -199,6 +201,8 @@ func (a *App) prepare() error {
 		return usage("--color %q is none of auto, always, never", g.color)
 	case g.parallel < 1:
 		return usage("--parallel %d is less than 1", g.parallel)
+	case g.secrets.problem() != "":
+		return usage("%s", g.secrets.problem())
 	case g.timeout < 0:
 		return usage("--timeout %s is negative", g.timeout)
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/pegasus-ops/pegasus-ops/ops/cluster"
+	"github.com/pegasus-ops/pegasus-ops/ops/host/link/linktest"
 	"github.com/pegasus-ops/pegasus-ops/ops/pack"
 	"github.com/pegasus-ops/pegasus-ops/ops/step"
 	"github.com/pegasus-ops/pegasus-ops/templates"
@@ -30,11 +31,25 @@ import (
 // The test program plays pegasus-ops, with a cluster that is healthy when all
 // replica servers listen, and pegasus_server, which does nothing but listen.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
+	testscript.Main(cleaned{m}, map[string]func(){
 		"pegasus-ops":    func() { os.Exit(fakeOps()) },
 		"pegasus_server": func() { os.Exit(fakeServer()) },
 	})
 }
+
+// cleaned removes the package of the tests after the last of them.
+type cleaned struct{ m *testing.M }
+
+func (c cleaned) Run() int {
+	code := c.m.Run()
+	if packed != "" {
+		_ = os.RemoveAll(packed)
+	}
+	return code
+}
+
+// packed is the folder of fakePackage, once it is made.
+var packed string
 
 func fakeOps() int {
 	app := NewApp(Build{Version: "9.9.9", GitSHA: "abcdef0", Type: "test"})
@@ -157,6 +172,7 @@ var fakePackage = sync.OnceValues(func() (pack.Info, error) {
 	if err != nil {
 		return pack.Info{}, err
 	}
+	packed = dir
 	program := filepath.Join(dir, "pegasus_server")
 	if err := os.Symlink(self, program); err != nil {
 		return pack.Info{}, err
@@ -164,16 +180,29 @@ var fakePackage = sync.OnceValues(func() (pack.Info, error) {
 	return pack.Build(context.Background(), pack.BuildOptions{Out: filepath.Join(dir, "dist"), Program: program, Config: templates.Bundled().Text})
 })
 
-func TestScripts(t *testing.T) {
+func TestScripts(t *testing.T) { runScripts(t, "testdata/script", nil) }
+
+// The scripts of testdata/ssh find a real sshd.
+func TestSSHScripts(t *testing.T) {
+	d := linktest.Sshd(t)
+	wrong := filepath.Join(t.TempDir(), "wrongkey")
+	linktest.WriteKey(t, wrong, "")
+	runScripts(t, "testdata/ssh", map[string]string{"SSHPORT": strconv.Itoa(d.Port), "SSHUSER": d.User, "SSHKEY": d.KeyFile, "SSHKNOWN": d.KnownHosts,
+		"WRONGKEY": wrong, "SSH_AUTH_SOCK": ""})
+}
+
+func runScripts(t *testing.T, dir string, env map[string]string) {
 	info, err := fakePackage()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(filepath.Dir(filepath.Dir(info.Path))) })
 	testscript.Run(t, testscript.Params{
-		Dir:                "testdata/script",
+		Dir:                dir,
 		RequireUniqueNames: true,
 		Setup: func(e *testscript.Env) error {
+			for k, v := range env {
+				e.Setenv(k, v)
+			}
 			e.Setenv("PEGASUS_OPS_HOME", filepath.Join(e.WorkDir, "state"))
 			e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
 			e.Setenv("PACKAGE", info.Path)

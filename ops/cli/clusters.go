@@ -108,22 +108,22 @@ func (a *App) runningOf(ctx context.Context, name string) []string {
 		a.ui.Warn("whether its servers run is not known: %v", err)
 		return nil
 	}
+	hosts, err := a.connect(ctx, c.Hosts)
+	if err != nil {
+		a.ui.Warn("whether servers run everywhere is not known: %v", err)
+	}
+	env := &step.Env{Cluster: c, Hosts: hosts}
 	var running []string
-	for _, h := range c.Hosts {
-		open, err := a.OpenHost(ctx, h)
-		if err != nil {
-			a.ui.Warn("whether servers run on host %s is not known: %v", h.Name, err)
+	for _, i := range c.Instances() {
+		if hosts[i.Host.Name] == nil {
 			continue
 		}
-		for _, i := range c.OnHost(h) {
-			p, err := open.Find(ctx, step.Daemon(i))
-			if err != nil {
-				a.ui.Warn("whether %s runs is not known: %v", i.ID(), err)
-			} else if p != nil {
-				running = append(running, fmt.Sprintf("%s (process %d)", i.ID(), p.PID))
-			}
+		p, err := env.Find(ctx, i)
+		if err != nil {
+			a.ui.Warn("whether %s runs is not known: %v", i.ID(), err)
+		} else if p != nil {
+			running = append(running, fmt.Sprintf("%s (process %d)", i.ID(), p.PID))
 		}
-		_ = open.Close()
 	}
 	return running
 }

@@ -61,7 +61,7 @@ func (a *App) runDeploy(ctx context.Context, o deployOptions, file string) error
 	if err != nil {
 		return err
 	}
-	if err := c.Resolve(ctx); err != nil {
+	if err := a.resolve(ctx, c); err != nil {
 		return err
 	}
 	configs, err := renderAll(c, c.Instances())
@@ -96,8 +96,8 @@ func (a *App) runDeploy(ctx context.Context, o deployOptions, file string) error
 	return a.deployed(ctx, c, out, time.Since(began))
 }
 
-// reachable finds out before anything is packed whether all hosts are of a kind
-// this program can work on.
+// reachable finds out before anything is packed whether all hosts can be logged
+// in to. The connections stay for the rest of the run.
 func (a *App) reachable(ctx context.Context, c *inventory.Cluster) error {
 	s, err := a.open(ctx, c)
 	if err != nil {

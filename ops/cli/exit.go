@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/pegasus-ops/pegasus-ops/inventory"
-	"github.com/pegasus-ops/pegasus-ops/ops/host"
+	"github.com/pegasus-ops/pegasus-ops/ops/host/link"
 	"github.com/pegasus-ops/pegasus-ops/ops/pack"
 	"github.com/pegasus-ops/pegasus-ops/ops/plan"
 	"github.com/pegasus-ops/pegasus-ops/ops/run"
@@ -49,11 +49,11 @@ func status(err error) int {
 		return exitDone
 	}
 	if asAny[*usageError](err) || asAny[*inventory.Problems](err) || asAny[*inventory.NodeError](err) ||
-		asAny[*templates.LeftoverError](err) || asAny[*pack.InvalidError](err) || asAny[*host.UnreachableKindError](err) ||
+		asAny[*templates.LeftoverError](err) || asAny[*pack.InvalidError](err) || asAny[*link.ConfigError](err) ||
 		asAny[*ui.NeedYesError](err) {
 		return exitUsage
 	}
-	if asAny[*plan.Refusal](err) {
+	if asAny[*plan.Refusal](err) || asAny[*link.HostKeyError](err) {
 		return exitRefused
 	}
 	if asAny[*run.HeldError](err) {

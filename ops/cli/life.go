@@ -165,7 +165,7 @@ func (a *App) chosen(ctx context.Context, o selectOptions) (*inventory.Cluster, 
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := c.Resolve(ctx); err != nil {
+	if err := a.resolve(ctx, c); err != nil {
 		return nil, nil, err
 	}
 	chosen, err := choose(c, o.role, o.node)

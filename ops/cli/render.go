@@ -76,7 +76,7 @@ func (a *App) runRender(ctx context.Context, o renderOptions, file string) error
 	if err != nil {
 		return err
 	}
-	if err := c.Resolve(ctx); err != nil {
+	if err := a.resolve(ctx, c); err != nil {
 		return err
 	}
 	chosen, err := choose(c, o.role, o.node)

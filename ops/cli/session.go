@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/pegasus-ops/pegasus-ops/inventory"
-	"github.com/pegasus-ops/pegasus-ops/ops/host"
 	"github.com/pegasus-ops/pegasus-ops/ops/plan"
 	"github.com/pegasus-ops/pegasus-ops/ops/run"
 	"github.com/pegasus-ops/pegasus-ops/ops/step"
@@ -24,39 +23,25 @@ type session struct {
 
 // open connects to everything of a cluster.
 func (a *App) open(ctx context.Context, c *inventory.Cluster) (*session, error) {
-	if c.Supervisor == inventory.SupervisorSystemd || c.Supervisor == inventory.SupervisorSupervisord {
-		return nil, usage("supervisor %s: this version of pegasus-ops runs servers as daemons; write `supervisor: daemon`", c.Supervisor)
-	}
-	if err := c.Resolve(ctx); err != nil {
+	if err := a.resolve(ctx, c); err != nil {
 		return nil, err
 	}
-	s := &session{Env: &step.Env{Cluster: c, Hosts: map[string]host.Host{}, Times: a.Times}}
-	var failed []error
-	for _, h := range c.Hosts {
-		open, err := a.OpenHost(ctx, h)
-		if err != nil {
-			failed = append(failed, err)
-			continue
-		}
-		s.Hosts[h.Name] = open
-	}
-	if err := errors.Join(failed...); err != nil {
-		s.close()
+	s := &session{Env: &step.Env{Cluster: c, Times: a.Times}}
+	var err error
+	if s.Hosts, err = a.connect(ctx, c.Hosts); err != nil {
 		return nil, err
 	}
 	admin, err := a.OpenCluster(ctx, c.MetaAddresses())
 	if err != nil {
-		s.close()
 		return nil, err
 	}
 	s.cluster, s.Admin = admin, admin
 	return s, nil
 }
 
+// close lets go of the cluster. The connections to hosts are kept until the end
+// of the command.
 func (s *session) close() {
-	for _, h := range s.Hosts {
-		_ = h.Close()
-	}
 	if s.cluster != nil {
 		s.cluster.Close()
 	}

@@ -9,8 +9,6 @@ import (
 	"io/fs"
 	"strings"
 	"time"
-
-	"github.com/pegasus-ops/pegasus-ops/inventory"
 )
 
 // Host is one machine. Its methods are safe for concurrent use. Paths are
@@ -45,9 +43,9 @@ type Host interface {
 	Remove(ctx context.Context, path string) error
 	// RemoveTree removes a folder and all in it. See [Sweep].
 	RemoveTree(ctx context.Context, dir string, s Sweep) error
-	// Unpack writes the files of a server package of this machine into dir on
-	// the host, which must not exist, without the archive's top folder root.
-	Unpack(ctx context.Context, archive, root, dir string) error
+	// Unpack installs the files of a server package on the host. What a broken
+	// attempt has left there is made use of.
+	Unpack(ctx context.Context, p Package) error
 	// Disk is the room on the file system that holds path.
 	Disk(ctx context.Context, path string) (Disk, error)
 
@@ -67,13 +65,25 @@ type Host interface {
 
 // Command is a program with its arguments.
 type Command struct {
-	Args  []string
-	Dir   string
-	Env   []string // added to the host's own
-	Stdin io.Reader
+	Args           []string
+	Dir            string
+	Env            []string // NAME=value, added to the host's own
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer     // take what it writes; nil: it goes into the Result
+	Limit          time.Duration // it is ended after this long; 0 means CommandLimit
+	Sudo           bool          // as root; on this machine only if we are root
+	Title          string        // what it does, for messages; "" means its arguments
 }
 
-func (c Command) String() string { return strings.Join(c.Args, " ") }
+// CommandLimit ends commands that name no limit of their own.
+const CommandLimit = 2 * time.Minute
+
+func (c Command) String() string {
+	if c.Title != "" {
+		return c.Title
+	}
+	return strings.Join(c.Args, " ")
+}
 
 // Result is what a command wrote.
 type Result struct {
@@ -84,7 +94,7 @@ type Result struct {
 type CommandError struct {
 	Host    string
 	Command string
-	Status  int // exit status; -1 when a signal ended it
+	Status  int // exit status; 128 + its number when a signal ended it
 	Stderr  string
 }
 
@@ -99,6 +109,14 @@ func (e *CommandError) Error() string {
 // Disk is the room on a file system, in bytes.
 type Disk struct {
 	Total, Free int64
+}
+
+// Package is a server package of this machine and where it goes on a host.
+type Package struct {
+	Archive  string                  // a .tar.gz
+	Root     string                  // its top folder, which is left out
+	Dir      string                  // on the host; must not exist, its parent must
+	Progress func(sent, total int64) // of bytes on the wire; may be nil
 }
 
 // Sweep says how a tree is removed.
@@ -130,21 +148,6 @@ type Process struct {
 type Stopped struct {
 	Was    *Process // nil: none was running
 	Killed bool     // it did not end on SIGTERM in time
-}
-
-// Open connects to a host of the inventory.
-func Open(_ context.Context, h *inventory.Host) (Host, error) {
-	if h.Connection == inventory.ConnectionLocal {
-		return NewLocal(h.Name)
-	}
-	return nil, &UnreachableKindError{Host: h.Name, Address: h.Address}
-}
-
-// UnreachableKindError says that this build has no way to a host.
-type UnreachableKindError struct{ Host, Address string }
-
-func (e *UnreachableKindError) Error() string {
-	return fmt.Sprintf("host %s (%s): this version of pegasus-ops works on this machine only; write `connection: local` for a host that is this machine", e.Host, e.Address)
 }
 
 // Tail is the end of a text file, at most n lines; "" if it cannot be read.

@@ -3,7 +3,6 @@
 package host
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -48,25 +47,25 @@ func (l *Local) wrap(doing string, err error) error {
 
 // Run implements Host.
 func (l *Local) Run(ctx context.Context, c Command) (Result, error) {
-	if len(c.Args) == 0 {
-		return Result{}, l.wrap("run a command", errors.New("it is empty"))
+	if c.Sudo && os.Geteuid() != 0 {
+		return Result{}, l.wrap("run `"+c.String()+"`", errors.New("it needs root; run pegasus-ops as root for that"))
 	}
-	cmd := exec.CommandContext(ctx, c.Args[0], c.Args[1:]...)
-	cmd.Dir, cmd.Stdin = c.Dir, c.Stdin
-	cmd.Env = append(os.Environ(), c.Env...)
-	cmd.WaitDelay = time.Second // for grandchildren that keep the pipes open
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
-	res := Result{stdout.Bytes(), stderr.Bytes()}
-	var exit *exec.ExitError
-	switch {
-	case ctx.Err() != nil:
-		return res, l.wrap("run `"+c.String()+"`", ctx.Err())
-	case errors.As(err, &exit):
-		return res, &CommandError{Host: l.name, Command: c.String(), Status: exit.ExitCode(), Stderr: stderr.String()}
-	}
-	return res, l.wrap("run `"+c.String()+"`", err)
+	return runLimited(ctx, l.name, c, func(ctx context.Context, stdout, stderr io.Writer) (int, error) {
+		cmd := exec.CommandContext(ctx, c.Args[0], c.Args[1:]...)
+		cmd.Dir, cmd.Stdin = c.Dir, c.Stdin
+		cmd.Env = append(os.Environ(), c.Env...)
+		cmd.Stdout, cmd.Stderr = stdout, stderr
+		cmd.WaitDelay = time.Second // for grandchildren that keep the pipes open
+		err := cmd.Run()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			return 0, err
+		}
+		if st, ok := exit.Sys().(syscall.WaitStatus); ok && st.Signaled() {
+			return 128 + int(st.Signal()), nil
+		}
+		return exit.ExitCode(), nil
+	})
 }
 
 // Put implements Host.
@@ -204,8 +203,8 @@ func (l *Local) Remove(_ context.Context, path string) error {
 }
 
 // Unpack implements Host.
-func (l *Local) Unpack(ctx context.Context, archive, root, dir string) error {
-	return l.wrap("install package", pack.Extract(ctx, archive, root, dir))
+func (l *Local) Unpack(ctx context.Context, p Package) error {
+	return l.wrap("install package", pack.Extract(ctx, p.Archive, p.Root, p.Dir))
 }
 
 // Disk implements Host. For a path that does not exist yet it looks at the

@@ -37,28 +37,23 @@ func (l *Local) removeTree(ctx context.Context, dir string, s Sweep) error {
 	if !st.IsDir() {
 		return &ProtectedError{dir, "is not a folder"}
 	}
-	mounts, err := mountPoints()
+	info, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
-		return err
+		return fmt.Errorf("list mounts: %w", err)
 	}
+	mounts := mountPoints(info)
 	mounted := slices.Contains(mounts, dir)
-	if err := protected(dir, mounts, mounted && s.Self); err != nil {
+	home, _ := os.UserHomeDir() // "" protects nothing more
+	cwd, _ := os.Getwd()
+	if err := protected(dir, mounts, mounted && s.Self, home, cwd); err != nil {
 		return err
 	}
-	entries, err := os.ReadDir(dir)
+	names, err := l.List(ctx, dir)
 	if err != nil {
 		return err
 	}
-	kept := false
-	for _, e := range entries {
-		name := e.Name()
-		switch {
-		case slices.Contains(s.Keep, name), mounted && name == "lost+found":
-			kept = true
-			continue
-		case name == s.Last:
-			continue
-		}
+	remove, kept := s.split(names, mounted)
+	for _, name := range remove {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -80,10 +75,32 @@ func (l *Local) removeTree(ctx context.Context, dir string, s Sweep) error {
 	return os.Remove(dir)
 }
 
-// protected is why a folder must stay, nil if it may go.
-func protected(dir string, mounts []string, mountRoot bool) error {
+// split is which names of a folder are removed first, and whether others stay.
+func (s Sweep) split(names []string, mounted bool) (remove []string, kept bool) {
+	for _, name := range names {
+		switch {
+		case slices.Contains(s.Keep, name), mounted && name == "lost+found":
+			kept = true
+		case name == s.Last:
+		default:
+			remove = append(remove, name)
+		}
+	}
+	return remove, kept
+}
+
+// systemFolders never hold anything of ours, mounted or not.
+var systemFolders = []string{"/proc", "/sys", "/dev", "/boot", "/etc", "/bin", "/sbin", "/lib", "/lib64", "/usr/bin", "/usr/sbin", "/usr/lib"}
+
+// protected is why a folder must stay, nil if it may go. home and cwd may be "".
+func protected(dir string, mounts []string, mountRoot bool, home, cwd string) error {
 	if !filepath.IsAbs(dir) || filepath.Clean(dir) != dir {
 		return &ProtectedError{dir, "is not a clean absolute path"}
+	}
+	for _, system := range systemFolders {
+		if holds(system, dir) {
+			return &ProtectedError{dir, "belongs to the system (" + system + ")"}
+		}
 	}
 	if strings.Count(dir, "/") < 2 && !slices.Contains(mounts, dir) {
 		return &ProtectedError{dir, "lies directly below the root"}
@@ -94,11 +111,10 @@ func protected(dir string, mounts []string, mountRoot bool) error {
 	if mountRoot {
 		return &ProtectedError{dir, "is the root of a mount"}
 	}
-	home, err := os.UserHomeDir()
-	if err == nil && holds(dir, filepath.Clean(home)) {
+	if home != "" && holds(dir, filepath.Clean(home)) {
 		return &ProtectedError{dir, "holds the home directory " + home}
 	}
-	if cwd, err := os.Getwd(); err == nil && holds(dir, cwd) {
+	if cwd != "" && holds(dir, cwd) {
 		return &ProtectedError{dir, "holds the working directory; go elsewhere first"}
 	}
 	for _, m := range mounts {
@@ -114,20 +130,16 @@ func holds(dir, p string) bool {
 	return p == dir || strings.HasPrefix(p, strings.TrimSuffix(dir, "/")+"/")
 }
 
-// mountPoints are the folders something is mounted on. Device numbers would not
-// show bind mounts.
-func mountPoints() ([]string, error) {
-	b, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return nil, fmt.Errorf("list mounts: %w", err)
-	}
+// mountPoints are the folders something is mounted on, from /proc/self/mountinfo.
+// Device numbers would not show bind mounts.
+func mountPoints(info []byte) []string {
 	var points []string
-	for line := range strings.Lines(string(b)) {
+	for line := range strings.Lines(string(info)) {
 		if f := strings.Fields(line); len(f) > 4 {
 			points = append(points, unescapeMount(f[4]))
 		}
 	}
-	return points, nil
+	return points
 }
 
 // unescapeMount turns the octal escapes of mountinfo back into characters.

@@ -119,6 +119,19 @@ func removeDir(ctx context.Context, e *Env, h host.Host, s plan.Step, _ Say) (st
 	if err != nil || !exists {
 		return "was gone already", err
 	}
+	for _, i := range e.Cluster.Instances() {
+		if i.Host.Name != s.Host || i.Dir != s.Path {
+			continue
+		}
+		// Or the supervisor would start again and again what is not there any more.
+		driver, service, err := e.service(ctx, h, i)
+		if err == nil {
+			err = driver.Remove(ctx, h, service)
+		}
+		if err != nil {
+			return "", err
+		}
+	}
 	return "", h.RemoveTree(ctx, s.Path, host.Sweep{Last: plan.MarkerName, Keep: s.Keep, Self: m.created != ""})
 }
 

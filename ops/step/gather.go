@@ -66,21 +66,32 @@ func gatherHost(ctx context.Context, e *Env, of *inventory.Host) (plan.HostFacts
 	if h == nil {
 		return f, fmt.Errorf("no connection to host %s", of.Name)
 	}
-	var err error
+	// All at once: over ssh it is round trips that take the time, and they overlap.
+	g, ctx := errgroup.WithContext(ctx)
+	var mu sync.Mutex
 	for _, dir := range plan.Dirs(e.Cluster, of) {
-		if f.Dirs[dir], err = lookAtDir(ctx, h, dir); err != nil {
-			return f, err
-		}
+		g.Go(func() error {
+			d, err := lookAtDir(ctx, h, dir)
+			mu.Lock()
+			defer mu.Unlock()
+			f.Dirs[dir] = d
+			return err
+		})
 	}
-	if f.Packages, err = lookAtPackages(ctx, h, e.Cluster.PackagesDir()); err != nil {
-		return f, err
-	}
+	g.Go(func() (err error) {
+		f.Packages, err = lookAtPackages(ctx, h, e.Cluster.PackagesDir())
+		return err
+	})
 	for _, i := range e.Cluster.OnHost(of) {
-		if f.Instances[i.ID()], err = lookAtInstance(ctx, h, i); err != nil {
-			return f, err
-		}
+		g.Go(func() error {
+			found, err := lookAtInstance(ctx, h, i)
+			mu.Lock()
+			defer mu.Unlock()
+			f.Instances[i.ID()] = found
+			return err
+		})
 	}
-	return f, nil
+	return f, g.Wait()
 }
 
 func lookAtInstance(ctx context.Context, h host.Host, i *inventory.Instance) (plan.InstanceFacts, error) {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/pegasus-ops/pegasus-ops/ops/host"
@@ -51,13 +52,53 @@ func pushPackage(ctx context.Context, e *Env, h host.Host, s plan.Step, say Say)
 		return "", err
 	}
 	say("install %s on %s", s.Label, h.Name())
-	if err := h.Unpack(ctx, s.Archive.Path, s.Archive.Root, dir); err != nil {
+	p := host.Package{Archive: s.Archive.Path, Root: s.Archive.Root, Dir: dir, Progress: (&transfer{began: time.Now(), say: func(text string) {
+		say("install %s on %s: %s", s.Label, h.Name(), text)
+	}}).progress}
+	if err := h.Unpack(ctx, p); err != nil {
 		return "", err
 	}
 	if _, err := h.Lstat(ctx, path.Join(dir, pack.Server)); err != nil {
 		return "", fmt.Errorf("the package %s changed while it was installed: %w", s.Archive.Path, err)
 	}
 	return "", h.Put(ctx, path.Join(dir, completeName), 0o644, strings.NewReader(s.Label+"\n"))
+}
+
+// transfer tells how far a package is on its way.
+type transfer struct {
+	began time.Time
+	say   func(text string)
+
+	mu    sync.Mutex
+	first int64 // bytes that were there before
+	seen  bool
+	told  time.Time
+}
+
+// tellEvery keeps a fast transfer from telling of every packet.
+const tellEvery = 200 * time.Millisecond
+
+func (t *transfer) progress(sent, total int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.seen {
+		t.seen, t.first, t.began = true, sent, time.Now()
+	}
+	now := time.Now()
+	if sent < total && now.Sub(t.told) < tellEvery {
+		return
+	}
+	t.told = now
+	if sent >= total {
+		t.say("unpack")
+		return
+	}
+	text := fmt.Sprintf("%.1f of %.1f MB", float64(sent)/1e6, float64(total)/1e6)
+	if took := now.Sub(t.began); sent > t.first && took > tellEvery {
+		left := time.Duration(float64(took) * float64(total-sent) / float64(sent-t.first))
+		text += fmt.Sprintf(", %s left", left.Round(time.Second))
+	}
+	t.say(text)
 }
 
 func switchPackage(ctx context.Context, e *Env, h host.Host, s plan.Step, _ Say) (string, error) {

@@ -14,6 +14,7 @@ import (
 	"github.com/pegasus-ops/pegasus-ops/inventory"
 	"github.com/pegasus-ops/pegasus-ops/ops/host"
 	"github.com/pegasus-ops/pegasus-ops/ops/plan"
+	"github.com/pegasus-ops/pegasus-ops/ops/supervise"
 )
 
 // Labels of the pid file: what the process was started from.
@@ -21,6 +22,40 @@ const (
 	labelConfig  = "config"
 	labelPackage = "package"
 )
+
+// service is a server as its supervisor knows it, and the supervisor.
+func (e *Env) service(ctx context.Context, h host.Host, i *inventory.Instance) (supervise.Driver, supervise.Service, error) {
+	s := supervise.Service{Daemon: Daemon(i), Unit: supervise.Unit(e.Cluster.Name, i),
+		Title: fmt.Sprintf("%s server %s of cluster %s", i.Role, i.Address(), e.Cluster.Name)}
+	e.drivers.mu.Lock()
+	defer e.drivers.mu.Unlock()
+	d := e.drivers.of[i.Host.Name]
+	if d == nil {
+		var err error
+		if d, err = supervise.Choose(ctx, e.Cluster.Supervisor, i.Host, h); err != nil {
+			return nil, s, err
+		}
+		if e.drivers.of == nil {
+			e.drivers.of = map[string]supervise.Driver{}
+		}
+		e.drivers.of[i.Host.Name] = d
+	}
+	return d, s, nil
+}
+
+// Find looks for the process of a server on its host, which must be open; nil means that none
+// runs.
+func (e *Env) Find(ctx context.Context, i *inventory.Instance) (*host.Process, error) {
+	h := e.Hosts[i.Host.Name]
+	if h == nil {
+		return nil, fmt.Errorf("no connection to host %s", i.Host.Name)
+	}
+	driver, d, err := e.service(ctx, h, i)
+	if err != nil {
+		return nil, err
+	}
+	return driver.Find(ctx, h, d)
+}
 
 // Daemon is how a server is started: in the folder bin of its package, with its
 // rendered configuration, as the manual says -
@@ -47,8 +82,11 @@ func Daemon(i *inventory.Instance) host.Daemon {
 }
 
 func startServer(ctx context.Context, e *Env, h host.Host, s plan.Step, say Say) (string, error) {
-	d := Daemon(s.On)
-	if p, err := h.Find(ctx, d); err != nil {
+	driver, d, err := e.service(ctx, h, s.On)
+	if err != nil {
+		return "", err
+	}
+	if p, err := driver.Find(ctx, h, d); err != nil {
 		return "", err
 	} else if p != nil {
 		return fmt.Sprintf("runs already, as process %d", p.PID), nil
@@ -69,11 +107,11 @@ func startServer(ctx context.Context, e *Env, h host.Host, s plan.Step, say Say)
 	if s.On.Role == inventory.Replica {
 		e.settling.begin(ctx, e, s.On.Address())
 	}
-	p, err := h.Start(ctx, d)
+	p, err := driver.Start(ctx, h, d, e.Times.Stop)
 	if err != nil {
 		return "", err
 	}
-	if err := waitListening(ctx, e, h, s.On, d, say); err != nil {
+	if err := waitListening(ctx, e, h, s.On, d.Daemon, say); err != nil {
 		return "", err
 	}
 	e.started.note(s.On, p)
@@ -137,7 +175,11 @@ func Listens(ctx context.Context, address string) bool {
 func stopServer(ctx context.Context, e *Env, h host.Host, s plan.Step, say Say) (string, error) {
 	say("stop %s", s.On.ID())
 	e.started.forget(s.On)
-	stopped, err := h.Stop(ctx, Daemon(s.On), e.Times.Stop)
+	driver, d, err := e.service(ctx, h, s.On)
+	if err != nil {
+		return "", err
+	}
+	stopped, err := driver.Stop(ctx, h, d, e.Times.Stop)
 	switch {
 	case err != nil:
 		return "", err

@@ -62,7 +62,7 @@ func (s *started) list() []startedServer {
 func (e *Env) allAlive(ctx context.Context) error {
 	for _, s := range e.started.list() {
 		h := e.Hosts[s.on.Host.Name]
-		p, err := h.Find(ctx, Daemon(s.on))
+		p, err := e.Find(ctx, s.on)
 		if err != nil || ctx.Err() != nil {
 			continue
 		}

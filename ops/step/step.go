@@ -5,12 +5,14 @@ package step
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/pegasus-ops/pegasus-ops/inventory"
 	"github.com/pegasus-ops/pegasus-ops/ops/cluster"
 	"github.com/pegasus-ops/pegasus-ops/ops/host"
 	"github.com/pegasus-ops/pegasus-ops/ops/plan"
+	"github.com/pegasus-ops/pegasus-ops/ops/supervise"
 )
 
 // Admin is what steps need of the running cluster.
@@ -50,6 +52,13 @@ type Env struct {
 
 	settling settling
 	started  started
+	drivers  drivers
+}
+
+// drivers are what keeps the servers of each host, by its name.
+type drivers struct {
+	mu sync.Mutex
+	of map[string]supervise.Driver
 }
 
 // Say takes what a step is at, for the operator to read; it replaces what was

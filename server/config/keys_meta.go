@@ -5,7 +5,10 @@ package config
 import (
 	"fmt"
 	"net"
+	"path"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -47,8 +50,42 @@ type Meta struct {
 
 // ZooKeeper is section [zookeeper].
 type ZooKeeper struct {
-	Hosts   []string
+	Hosts   []string      // host:port; a path below which everything is may follow the last one
 	Timeout time.Duration // session timeout
+}
+
+// Servers are the addresses in Hosts and the path behind them, empty if there is none.
+func (z *ZooKeeper) Servers() (addrs []string, chroot string) {
+	return splitChroot(z.Hosts)
+}
+
+func splitChroot(hosts []string) (addrs []string, chroot string) {
+	addrs = slices.Clone(hosts)
+	if n := len(addrs) - 1; n >= 0 {
+		if i := strings.IndexByte(addrs[n], '/'); i >= 0 {
+			addrs[n], chroot = addrs[n][:i], addrs[n][i:]
+		}
+	}
+	if chroot == "/" {
+		chroot = ""
+	}
+	return addrs, chroot
+}
+
+// parseZooKeeper reads what ZooKeeper calls a connect string.
+func parseZooKeeper(s string) ([]string, error) {
+	list := splitList(s)
+	addrs, chroot := splitChroot(list)
+	if _, err := parseHostPorts(strings.Join(addrs, ",")); err != nil {
+		return nil, err
+	}
+	if slices.Contains(addrs, "") {
+		return nil, fmt.Errorf("%q has no server before the path", s)
+	}
+	if path.Clean(chroot) != chroot && chroot != "" {
+		return nil, fmt.Errorf("%q behind the last server is not a clean path", chroot)
+	}
+	return list, nil
 }
 
 // Security is section [security].
@@ -128,7 +165,7 @@ func (c *Config) declareMeta() {
 	s.Bool(&m.BulkLoadVerifyBeforeStart, "bulk_load_verify_before_ingest", false, "Verify files again before ingestion").CanChange()
 
 	z := section{c, "zookeeper"}
-	declareCustom(z, &c.ZooKeeper.Hosts, "hosts_list", "", "host:port of the ZooKeeper servers, separated by commas", parseHostPorts)
+	declareCustom(z, &c.ZooKeeper.Hosts, "hosts_list", "", "host:port of the ZooKeeper servers, separated by commas; a path may follow the last one", parseZooKeeper)
 	z.Duration(&c.ZooKeeper.Timeout, Int32, "timeout_ms", time.Millisecond, 10000, "ZooKeeper session timeout in milliseconds").Range(100, 3600000)
 	z.Ignore(String, "logfile", "zoo.log", "Log file of the ZooKeeper C client")
 	z.Ignore(String, "zoo_log_level", "ZOO_LOG_LEVEL_INFO", "Log level of the ZooKeeper C client")

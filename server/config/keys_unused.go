@@ -11,17 +11,14 @@ var unused = map[string][]string{
 		"logging_flush_on_exit",
 	},
 	"meta_server": {
-		"distributed_lock_service_parameters", "meta_state_service_parameters", "balancer_in_turn",
+		"meta_state_service_parameters", "balancer_in_turn",
 		"only_primary_balancer", "only_move_primary", "balance_cluster", "balance_op_count_per_round",
 		"cold_backup_disabled", "enable_concurrent_bulk_load", "bulk_load_max_rollback_times",
 		"bulk_load_node_max_ingesting_count", "bulk_load_node_min_disk_count",
 		"bulk_load_verify_before_ingest",
 	},
-	"zookeeper": {
-		"hosts_list", "timeout_ms", "sasl_mechanisms_type",
-	},
 	"security": {
-		"super_users", "meta_acl_rpc_allow_list", "enable_zookeeper_kerberos", "krb5_config",
+		"super_users", "meta_acl_rpc_allow_list", "krb5_config",
 		"krb5_keytab", "krb5_principal", "service_fqdn", "service_name",
 	},
 	"replication": {
@@ -67,9 +64,7 @@ var unused = map[string][]string{
 // routine are the unused keys that the template fills in for every cluster. Nobody asked for
 // something by them, so they are reported with the ignored keys and not warned of.
 var routine = map[string]bool{
-	"distributed_lock_service_parameters": true,
-	"hosts_list":                          true,
-	"cold_backup_root":                    true,
+	"cold_backup_root": true,
 }
 
 // markUnused sets Key.Unused. It panics on a name that is not declared, a mistake of the program.

@@ -25,7 +25,7 @@
 // # Where things are
 //
 //	server.go, loop.go    start and stop, elections, the mailbox
-//	load.go               reading the tree, default tables
+//	load.go, first.go     reading the tree and finishing what was cut off; default tables
 //	fd.go, nodes.go       failure detector (pure), what follows from its verdicts
 //	sync.go, collect.go   config sync; what replica servers report, for choosing a primary
 //	update.go             changes of configurations; transition.go has their effect

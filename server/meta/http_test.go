@@ -206,7 +206,7 @@ func TestCommands(t *testing.T) {
 		var b bytes.Buffer
 		b.ReadFrom(f)
 		lines := strings.Split(strings.TrimSpace(b.String()), "\n")
-		if len(lines) != 13 || !strings.HasPrefix(lines[0], `{"path":"apps","version":0,"data":"unlock"}`) ||
+		if len(lines) != 13 || !strings.HasPrefix(lines[0], `{"path":"apps","version":1,"data":"unlock"}`) ||
 			!strings.HasPrefix(lines[12], `{"path":"apps/1/10",`) {
 			t.Errorf("dump: %s", b.String())
 		}

@@ -23,25 +23,31 @@ import (
 
 // fakeElection elects when told to, and names whom it is told to.
 type fakeElection struct {
-	local  *store.Local
-	leader atomic.Value // idl.RPCAddress; zero names nobody
-	elect  chan struct{} // closed: whoever runs is elected
+	local *store.Local
+	named atomic.Uint64 // whom Leader names
+	elect chan struct{} // closed: whoever runs is elected
+	holds func() bool   // of the first term, after which there is no other
+	ran   bool
 }
 
 func (f *fakeElection) Campaign(ctx context.Context) (store.Term, error) {
+	if f.holds != nil && f.ran {
+		<-ctx.Done()
+		return store.Term{}, ctx.Err()
+	}
 	select {
 	case <-ctx.Done():
 		return store.Term{}, ctx.Err()
 	case <-f.elect:
 	}
+	f.ran = true
 	term, err := f.local.Campaign(ctx)
-	return store.Term{Epoch: term.Epoch, Lost: make(chan struct{})}, err // it never learns of its end
+	return store.Term{Epoch: term.Epoch, Lost: make(chan struct{}), Holds: f.holds}, err // it never learns of its end
 }
 
-func (f *fakeElection) Leader() idl.RPCAddress {
-	a, _ := f.leader.Load().(idl.RPCAddress)
-	return a
-}
+func (f *fakeElection) Leader() idl.RPCAddress { return idl.RPCAddress(f.named.Load()) }
+
+func (f *fakeElection) name(a idl.RPCAddress) { f.named.Store(uint64(a)) }
 
 // slowStore does not answer reads until it is let.
 type slowStore struct {
@@ -99,7 +105,7 @@ func TestAnswersOfAServerThatDoesNotLead(t *testing.T) {
 		if w := get(c, "/meta/apps"); w.Code != 503 {
 			t.Errorf("leader unknown: %d", w.Code)
 		}
-		e.leader.Store(other)
+		e.name(other)
 		if r := c.query("temp"); r.Err != idl.ErrForwardToOthers || r.IsStateful || r.PartitionCount != 0 ||
 			len(r.Partitions) != 1 || r.Partitions[0].Primary != other || r.Partitions[0].HpPrimary != nil {
 			t.Errorf("leader known: %+v", r)
@@ -137,7 +143,7 @@ func TestAnswersOfAServerThatDoesNotLead(t *testing.T) {
 			{0x443, other, "ERR_OK", nil},
 			{0x441, 0, "ERR_OK", nil},
 		} {
-			e.leader.Store(x.leader)
+			e.name(x.leader)
 			code, body := rdsn(t, c, x.context, idl.RPCListNodes, []byte{12, 0, 0, 0, 0})
 			if code != x.code || x.body != nil && !bytes.Equal(body, x.body) {
 				t.Errorf("context %#x, leader %s: %s % x", x.context, x.leader, code, body)
@@ -149,7 +155,7 @@ func TestAnswersOfAServerThatDoesNotLead(t *testing.T) {
 				}
 			}
 		}
-		e.leader.Store(other)
+		e.name(other)
 		if _, body := rdsn(t, c, 0x041, idl.RPCQueryConfig, []byte{12, 0, 0, 0, 0}); true {
 			var r idl.QueryCfgResponse
 			if _, err := r.Decode(body[3:]); err != nil || len(r.Partitions) != 1 || r.Partitions[0].HpPrimary == nil ||
@@ -159,7 +165,7 @@ func TestAnswersOfAServerThatDoesNotLead(t *testing.T) {
 		}
 
 		// Elected, the state not read yet.
-		e.leader.Store(metaAddr)
+		e.name(metaAddr)
 		close(e.elect)
 		synctest.Wait()
 		if r := c.query("temp"); r.Err != idl.ErrServiceNotActive {
@@ -225,7 +231,7 @@ func rdsn(t *testing.T, c *cluster, context uint64, name string, body []byte) (s
 
 func TestDeposedLeaderStartsOver(t *testing.T) {
 	withElection(t, 3, func(t *testing.T, c *cluster, e *fakeElection, ready chan struct{}) {
-		e.leader.Store(metaAddr)
+		e.name(metaAddr)
 		close(e.elect)
 		close(ready)
 		time.Sleep(5 * time.Second)

@@ -11,15 +11,20 @@ import (
 	"strconv"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/pegasus-ops/pegasus-ops/server/idl"
 	"github.com/pegasus-ops/pegasus-ops/server/meta/guardian"
 	"github.com/pegasus-ops/pegasus-ops/server/meta/store"
 )
 
+// loadWorkers is how many reads of the store are under way at a time.
+const loadWorkers = 64
+
 // load reads the whole tree. On the very first start it makes the default tables.
-func load(ctx context.Context, s *Server, epoch int64) (*leader, error) {
+func load(ctx context.Context, s *Server, term store.Term) (*leader, error) {
 	l := &leader{
-		s: s, log: s.log, epoch: epoch, quit: make(chan struct{}),
+		s: s, log: s.log, epoch: term.Epoch, holds: term.Holds, quit: make(chan struct{}),
 		tables: map[int32]*table{}, names: map[string]*table{}, nextID: 1,
 		nodes: map[idl.RPCAddress]*node{}, fd: newDetector(&s.o),
 		pending: map[*partition]struct{}{}, dirty: map[*partition]struct{}{},
@@ -29,43 +34,31 @@ func load(ctx context.Context, s *Server, epoch int64) (*leader, error) {
 			Adds: map[idl.RPCAddress]int{},
 		},
 	}
-	root, err := s.store.Get(ctx, store.AppsPath)
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		if err := s.firstStart(ctx, epoch); err != nil {
-			return nil, err
-		}
-	case err != nil:
+	if l.holds == nil {
+		l.holds = func() bool { return true }
+	}
+	start := time.Now()
+	if err := s.firstStart(ctx, term.Epoch); err != nil {
 		return nil, err
-	case len(root.Data) > 0 && string(root.Data) != store.AppsUnlocked:
-		return nil, fmt.Errorf("node %s says %q: tables were being written in bulk when that was cut off; "+
-			"restore the metadata from a copy, or write %q there if it is complete", store.AppsPath, root.Data, store.AppsUnlocked)
 	}
 	ids, err := s.store.Children(ctx, store.AppsPath)
 	if err != nil {
 		return nil, err
 	}
-	for _, id := range ids {
-		if err := l.loadTable(ctx, id); err != nil {
+	tables, err := s.readTables(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range tables {
+		if err := l.repair(t); err != nil {
+			return nil, err
+		}
+		if err := l.addTable(t); err != nil {
 			return nil, err
 		}
 	}
+	s.log.Info("the metadata was read", "tables", len(tables), "took", time.Since(start).Round(time.Millisecond))
 	return l, nil
-}
-
-// firstStart writes the default tables, in one step with the node that says there are tables.
-func (s *Server) firstStart(ctx context.Context, epoch int64) error {
-	ops := []store.Op{store.Create(store.AppsPath, []byte(store.AppsUnlocked))}
-	for i, spec := range s.o.DefaultTables {
-		info := newTable(int32(i)+1, spec.Name, spec.Partitions, spec.Replicas, spec.Envs)
-		ops = append(ops, createOps(&info)...)
-		s.log.Info("first start, making a default table", "table", spec.Name, "app_id", info.AppID, "partitions", spec.Partitions)
-	}
-	err := s.commit(epoch, "default tables", ops)
-	if err == nil {
-		err = ctx.Err()
-	}
-	return err
 }
 
 func newTable(id int32, name string, partitions, replicas int32, envs map[string]string) idl.AppInfo {
@@ -93,51 +86,119 @@ func createOps(info *idl.AppInfo) []store.Op {
 	return ops
 }
 
-func (l *leader) loadTable(ctx context.Context, name string) error {
+// readTables reads tables and then their partitions, many at a time. A partition whose record is
+// missing has no configuration yet.
+func (s *Server) readTables(ctx context.Context, names []string) ([]*table, error) {
+	tables := make([]*table, len(names))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(loadWorkers)
+	for i, name := range names {
+		g.Go(func() (err error) {
+			tables[i], err = s.readTable(gctx, name)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	g, gctx = errgroup.WithContext(ctx)
+	g.SetLimit(loadWorkers)
+	for _, t := range tables {
+		for i, p := range t.parts {
+			g.Go(func() (err error) {
+				p.cfg, p.version, err = s.readPartition(gctx, idl.GPID{AppID: t.info.AppID, PartitionIndex: int32(i)})
+				return err
+			})
+		}
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return tables, nil
+}
+
+func (s *Server) readTable(ctx context.Context, name string) (*table, error) {
 	id, err := strconv.ParseInt(name, 10, 32)
 	if err != nil || id <= 0 {
-		return fmt.Errorf("node %s/%s is not named like a table", store.AppsPath, name)
+		return nil, fmt.Errorf("node %s/%s is not named like a table", store.AppsPath, name)
 	}
-	n, err := l.s.store.Get(ctx, store.AppPath(int32(id)))
+	n, err := s.store.Get(ctx, store.AppPath(int32(id)))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	info, err := store.DecodeApp(n.Data)
 	if err != nil {
-		return fmt.Errorf("node %s: %w", store.AppPath(int32(id)), err)
+		return nil, fmt.Errorf("node %s: %w", store.AppPath(int32(id)), err)
 	}
 	if info.AppID != int32(id) || info.PartitionCount > maxPartitions {
-		return fmt.Errorf("node %s holds table %d of %d partitions", store.AppPath(int32(id)), info.AppID, info.PartitionCount)
+		return nil, fmt.Errorf("node %s holds table %d of %d partitions", store.AppPath(int32(id)), info.AppID, info.PartitionCount)
 	}
-	t := &table{info: *info, version: n.Version}
-	var missing []store.Op
-	for i := range info.PartitionCount {
-		path := store.PartitionPath(idl.GPID{AppID: info.AppID, PartitionIndex: i})
-		n, err := l.s.store.Get(ctx, path)
-		pc := newPartition(info, i)
-		switch {
-		case errors.Is(err, store.ErrNotFound):
-			// The table was being created when the leader died. Its client never heard of a
-			// success, but as long as the record is there the table is to be had.
-			missing = append(missing, store.Create(path, store.EncodePartition(pc)))
-		case err != nil:
-			return err
-		default:
-			if pc, err = store.DecodePartition(n.Data); err != nil {
-				return fmt.Errorf("node %s: %w", path, err)
-			}
-			if pc.Pid != (idl.GPID{AppID: info.AppID, PartitionIndex: i}) {
-				return fmt.Errorf("node %s holds partition %s", path, pc.Pid)
-			}
+	t := &table{info: *info, version: n.Version, parts: make([]*partition, info.PartitionCount)}
+	for i := range t.parts {
+		t.parts[i] = &partition{t: t, prefer: -1}
+	}
+	return t, nil
+}
+
+// readPartition returns nil without an error if there is no record.
+func (s *Server) readPartition(ctx context.Context, id idl.GPID) (*idl.PartitionConfiguration, int64, error) {
+	path := store.PartitionPath(id)
+	n, err := s.store.Get(ctx, path)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, 0, nil
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	pc, err := store.DecodePartition(n.Data)
+	if err != nil {
+		return nil, 0, fmt.Errorf("node %s: %w", path, err)
+	}
+	if pc.Pid != id {
+		return nil, 0, fmt.Errorf("node %s holds partition %s", path, pc.Pid)
+	}
+	return pc, n.Version, nil
+}
+
+// repair finishes what an earlier leader has not: the record of a table is written before those
+// of its partitions, so it says what they were about to become.
+func (l *leader) repair(t *table) error {
+	var ops []store.Op
+	for i, p := range t.parts {
+		path := store.PartitionPath(idl.GPID{AppID: t.info.AppID, PartitionIndex: int32(i)})
+		if p.cfg == nil {
+			// The table was being created. Its client never heard of a success, but as long as
+			// the record is there the table is to be had.
+			p.cfg = newPartition(&t.info, int32(i))
+			ops = append(ops, store.Create(path, store.EncodePartition(p.cfg)))
+			continue
 		}
-		t.parts = append(t.parts, &partition{t: t, cfg: pc, version: n.Version, prefer: -1})
-	}
-	if len(missing) > 0 {
-		if err := l.s.commit(l.epoch, "missing partitions of table "+info.AppName, missing); err != nil {
-			return err
+		if next := overdue(&t.info, p.cfg); next != nil {
+			ops = append(ops, store.Set(path, store.EncodePartition(next), p.version))
+			p.cfg, p.version = next, p.version+1
 		}
 	}
-	return l.addTable(t)
+	if len(ops) == 0 {
+		return nil
+	}
+	l.log.Warn("an operation on a table was cut off, finishing it", "table", t.info.AppName, "app_id", t.info.AppID,
+		"status", t.info.Status.String(), "partitions", len(ops))
+	return l.s.commit(l.epoch, "partitions of table "+t.info.AppName, ops)
+}
+
+// overdue is the change of a configuration that its table demands and that was not made, nil if
+// they agree.
+func overdue(info *idl.AppInfo, pc *idl.PartitionConfiguration) *idl.PartitionConfiguration {
+	dropped := pc.PartitionFlags&flagDropped != 0
+	switch {
+	case info.Status == idl.AsDropped && !dropped:
+		return dropConfig(pc)
+	case info.Status == idl.AsAvailable && dropped:
+		return recallConfig(pc)
+	case info.Status == idl.AsAvailable && pc.MaxReplicaCount != info.MaxReplicaCount:
+		return resizeConfig(pc, info.MaxReplicaCount)
+	}
+	return nil
 }
 
 // addTable makes a stored table known.
@@ -193,7 +254,7 @@ func (s *Server) commit(epoch int64, what string, ops []store.Op) error {
 		definite := errors.Is(err, store.ErrFenced) || errors.Is(err, store.ErrVersion) ||
 			errors.Is(err, store.ErrExists) || errors.Is(err, store.ErrNotFound)
 		if definite {
-			if !first && !errors.Is(err, store.ErrFenced) && s.written(ops[0]) {
+			if !first && !errors.Is(err, store.ErrFenced) && s.written(ops[len(ops)-1]) {
 				return nil // an earlier try had succeeded after all
 			}
 			return fmt.Errorf("store %s: %w", what, err)
@@ -203,8 +264,8 @@ func (s *Server) commit(epoch int64, what string, ops []store.Op) error {
 	}
 }
 
-// written reports whether the store is as op leaves it. Commits are atomic, so one of its
-// operations stands for all.
+// written reports whether the store is as op leaves it. The last operation of a commit stands for
+// all of them.
 func (s *Server) written(op store.Op) bool {
 	n, err := s.store.Get(s.ctx, op.Path)
 	switch op.Kind {

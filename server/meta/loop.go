@@ -73,12 +73,14 @@ func (s *Server) loop() {
 		case <-s.ctx.Done():
 			return
 		case <-s.mail.wake:
+			s.checkLease()
 			batch = s.mail.take(batch)
 			for i, f := range batch {
 				f()
 				batch[i] = nil
 			}
 		case <-check.C:
+			s.checkLease()
 			if s.leader != nil {
 				s.leader.checkNodes(time.Now())
 			}

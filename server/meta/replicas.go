@@ -47,10 +47,7 @@ func (l *leader) setMaxReplicaCount(q *idl.ConfigurationSetMaxReplicaCountReques
 		parts := make([]*idl.PartitionConfiguration, len(t.parts))
 		for i, p := range t.parts {
 			l.clearActions(p)
-			next := *p.cfg
-			next.Ballot++
-			next.MaxReplicaCount = q.MaxReplicaCount
-			parts[i] = &next
+			parts[i] = resizeConfig(p.cfg, q.MaxReplicaCount)
 		}
 		l.log.Info("changing the replica count", "table", info.AppName, "app_id", info.AppID, "old", old, "new", q.MaxReplicaCount)
 		l.storeTable(t, info, parts, func() {

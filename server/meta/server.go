@@ -121,7 +121,7 @@ func (s *Server) campaign() {
 // takeOver reads the state until that succeeds. It returns nil when the term ends before.
 func (s *Server) takeOver(term store.Term) *leader {
 	for pause := storeRetry; ; pause = min(2*pause, 16*storeRetry) {
-		l, err := load(s.ctx, s, term.Epoch)
+		l, err := load(s.ctx, s, term)
 		switch {
 		case err == nil:
 			return l
@@ -148,6 +148,10 @@ func (s *Server) pause(d time.Duration) {
 
 // lead begins to act on a state that was read. Runs on the loop.
 func (s *Server) lead(l *leader) {
+	if !l.holds() {
+		close(l.quit) // over already
+		return
+	}
 	s.leader = l
 	s.knobs.resetCure(&s.o)
 	s.registerLeaderCommands(true)
@@ -159,6 +163,17 @@ func (s *Server) follow() {
 	s.leader = nil
 	s.registerLeaderCommands(false)
 	s.publishRole(idl.ErrForwardToOthers)
+}
+
+// checkLease stops to act as leader when the clock says so, which may be before the end of the
+// leadership is noticed otherwise: after this process was stopped for a while, the first thing
+// it sees is the requests that have gathered. Runs on the loop.
+func (s *Server) checkLease() {
+	if s.leader != nil && !s.leader.holds() {
+		s.log.Warn("the lease of the leadership is over", "epoch", s.leader.epoch)
+		close(s.leader.quit)
+		s.follow()
+	}
 }
 
 func (s *Server) publishRole(role idl.ErrorCode) { s.snap.Store(&snapshot{role: role}) }

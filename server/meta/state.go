@@ -3,6 +3,7 @@
 package meta
 
 import (
+	"errors"
 	"log/slog"
 	"slices"
 	"time"
@@ -18,6 +19,7 @@ type leader struct {
 	s     *Server
 	log   *slog.Logger
 	epoch int64
+	holds func() bool   // store.Term.Holds
 	quit  chan struct{} // closed by stepDown
 
 	tables map[int32]*table
@@ -248,7 +250,11 @@ func (l *leader) commit(what string, done func(), ops ...store.Op) {
 
 // stepDown ends the leadership: what is in memory may not be what is in the store.
 func (l *leader) stepDown(what string, err error) {
-	l.log.Error("the metadata was changed by another meta server; giving up the leadership", "step", what, "err", err)
+	if errors.Is(err, store.ErrFenced) {
+		l.log.Warn("the leadership ended before a change was stored; whether it was is seen by the next leader", "step", what, "err", err)
+	} else {
+		l.log.Error("the metadata was changed by somebody else; giving up the leadership to read it again", "step", what, "err", err)
+	}
 	l.s.follow()
 	close(l.quit)
 }
@@ -317,8 +323,10 @@ func (l *leader) serveWaiting(p *partition) {
 	}
 }
 
-// storeTable stores a table and some of its partitions in one step, and then runs done. The
-// table must be free (exclusive).
+// storeTable stores a table and some of its partitions, and then runs done. The table comes
+// first: should the store have to split the commit and this server die in the middle of it, the
+// next leader brings the partitions in line with their table (repair). The table must be free
+// (exclusive).
 func (l *leader) storeTable(t *table, info idl.AppInfo, parts []*idl.PartitionConfiguration, done func()) {
 	t.busy = true
 	ops := []store.Op{store.Set(store.AppPath(info.AppID), store.EncodeApp(&info), t.version)}

@@ -195,10 +195,7 @@ func (l *leader) recallApp(q *idl.ConfigurationRecallAppRequest, reply func(*idl
 		info.DropSecond, info.ExpireSecond = 0, 0
 		parts := make([]*idl.PartitionConfiguration, len(t.parts))
 		for i, p := range t.parts {
-			next := *p.cfg
-			next.Ballot++
-			next.PartitionFlags &^= flagDropped
-			parts[i] = &next
+			parts[i] = recallConfig(p.cfg)
 		}
 		l.log.Info("recalling table", "table", name, "app_id", info.AppID)
 		l.storeTable(t, info, parts, func() {

@@ -92,6 +92,23 @@ func dropConfig(pc *idl.PartitionConfiguration) *idl.PartitionConfiguration {
 	return &next
 }
 
+// recallConfig is a partition's configuration once its table is back: its primary is still to be
+// found.
+func recallConfig(pc *idl.PartitionConfiguration) *idl.PartitionConfiguration {
+	next := *pc
+	next.Ballot++
+	next.PartitionFlags &^= flagDropped
+	return &next
+}
+
+// resizeConfig is a partition's configuration with another number of replicas to have.
+func resizeConfig(pc *idl.PartitionConfiguration, replicas int32) *idl.PartitionConfiguration {
+	next := *pc
+	next.Ballot++
+	next.MaxReplicaCount = replicas
+	return &next
+}
+
 func remember(drops []idl.RPCAddress, node idl.RPCAddress) []idl.RPCAddress {
 	drops = append(without(drops, node), node)
 	if n := len(drops) - maxLastDrops; n > 0 {

@@ -31,6 +31,7 @@ type Options struct {
 	Replicas int      // replica servers; default 3
 	Ports    int      // first of the ports used; 0 finds free ones
 	Config   string   // YAML below the inventory's config key, indented by two spaces; not meta_server or pegasus.server
+	SSH      string   // the ssh section of the inventory; the machine is then reached over ssh
 	Extra    []string // more arguments for deploy
 }
 
@@ -136,8 +137,11 @@ var inventoryText = template.Must(template.New("").Parse(`cluster: {{.Name}}
 home_dir: {{.Dir}}/home
 app_dir: {{.Dir}}/app
 supervisor: daemon
+{{- with .SSH}}
+ssh: {{.}}
+{{- end}}
 hosts:
-  local: {connection: local, address: 127.0.0.1}
+  local: { {{- if not .SSH}}connection: local, {{end}}address: 127.0.0.1}
 meta_servers:
   - {host: local, port: {{.Port 0}}}
 replica_servers:

@@ -12,11 +12,19 @@ import (
 	"github.com/pegasus-ops/pegasus-ops/server/idl"
 )
 
-// AppsPath is the node above all tables. Its data is AppsUnlocked, except while a C++ meta
-// server writes many tables at once.
+// AppsPath is the node above all tables. Its data is AppsUnlocked, except while the first tables,
+// or many recovered ones, are being written.
 const (
 	AppsPath     = "apps"
 	AppsUnlocked = "unlock"
+	AppsLocked   = "lock"
+)
+
+// BackupPath and BulkLoadPath are the nodes above what backups and bulk loads note. Every tree has
+// them.
+const (
+	BackupPath   = "backup"
+	BulkLoadPath = "bulk_load"
 )
 
 // FlagDropped is the bit of PartitionConfiguration.PartitionFlags that a dropped table sets.

@@ -145,15 +145,15 @@ func (l *Local) Get(ctx context.Context, path string) (Node, error) {
 	if err := ctx.Err(); err != nil {
 		return Node{}, err
 	}
-	n, err := l.get(path)
+	n, err := l.get(l.db, path)
 	if err != nil {
 		return Node{}, fmt.Errorf("read %s: %w", path, err)
 	}
 	return n, nil
 }
 
-func (l *Local) get(path string) (Node, error) {
-	v, closer, err := l.db.Get(nodeKey(path))
+func (l *Local) get(r pebble.Reader, path string) (Node, error) {
+	v, closer, err := r.Get(nodeKey(path))
 	if errors.Is(err, pebble.ErrNotFound) {
 		return Node{}, ErrNotFound
 	}
@@ -208,7 +208,7 @@ func (l *Local) Commit(ctx context.Context, epoch int64, ops ...Op) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	b := l.db.NewBatch()
+	b := l.db.NewIndexedBatch() // an operation sees those before it
 	defer b.Close()
 	if err := l.apply(b, epoch, ops); err != nil {
 		return err
@@ -230,7 +230,7 @@ func (l *Local) apply(b *pebble.Batch, epoch int64, ops []Op) error {
 		return fmt.Errorf("commit under epoch %d, the present one is %d: %w", epoch, l.epoch, ErrFenced)
 	}
 	for _, op := range ops {
-		old, err := l.get(op.Path)
+		old, err := l.get(b, op.Path)
 		exists := err == nil
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return fmt.Errorf("read %s: %w", op.Path, err)

@@ -55,6 +55,7 @@ func TestCommit(t *testing.T) {
 		{"change at an old version", []Op{Create("apps/2", nil), Set("apps/1", []byte("c"), 0)}, ErrVersion},
 		{"change nothing there", []Op{Set("apps/9", []byte("c"), 0)}, ErrNotFound},
 		{"delete at an old version", []Op{Delete("apps/1", 0)}, ErrVersion},
+		{"change what was just created", []Op{Create("marker", []byte("lock")), Set("marker", []byte("unlock"), 0)}, nil},
 		{"unknown operation", []Op{{Kind: 9, Path: "apps/1", Version: 1}}, errors.ErrUnsupported},
 	}
 	for _, s := range steps {

@@ -6,7 +6,7 @@
 // The data is a tree of small nodes, addressed by slash-separated paths, as Pegasus keeps it in
 // ZooKeeper:
 //
-//	apps                 "unlock"
+//	apps                 "unlock", or "lock" while the first tables are being written
 //	apps/<app_id>        the table, JSON (EncodeApp)
 //	apps/<app_id>/<pidx> the configuration of one partition, JSON (EncodePartition)
 //
@@ -17,7 +17,8 @@
 // therefore change nothing: its commits fail with ErrFenced.
 //
 // Local is the implementation for a cluster with a single meta server: both interfaces over one
-// Pebble database with synchronous writes. What is specific to tables and partitions (the paths
+// Pebble database with synchronous writes. Package zookeeper below this one is the one for all
+// others. What is specific to tables and partitions (the paths
 // and the JSON) is in layout.go and is shared by all implementations.
 package store
 
@@ -33,9 +34,9 @@ var (
 	ErrNotFound = errors.New("no such node")
 	ErrExists   = errors.New("node exists already")
 	ErrVersion  = errors.New("node was changed since it was read")
-	// ErrFenced means that another leader has been elected: nothing was written, and nothing
-	// will be, under this epoch.
-	ErrFenced = errors.New("another meta server leads now")
+	// ErrFenced means that the term is over, and another leader may have been elected: nothing
+	// will be written any more under this epoch.
+	ErrFenced = errors.New("the leadership of this meta server is over")
 )
 
 // A Node is the content of one path. A node starts at version 0; every Set adds one.
@@ -57,6 +58,11 @@ type Store interface {
 	// fails with ErrFenced unless epoch is the one of the newest Term, with ErrExists,
 	// ErrNotFound or ErrVersion if a node is not as an operation expects. After any other
 	// error the outcome is unknown: the caller has to read, or to commit the same again.
+	//
+	// A store may have to split a commit of hundreds of operations. It then makes the changes
+	// in the order given, and a failure can leave the first part of them behind. ErrFenced too
+	// may leave the last changes of a leader that lost its connection in the middle of them in
+	// doubt; they have happened by the time another one leads, or never will.
 	Commit(ctx context.Context, epoch int64, ops ...Op) error
 
 	// Close ends the use of the store.
@@ -81,7 +87,7 @@ type Op struct {
 	Version int64 // the version that was read; OpSet and OpDelete
 }
 
-// Create makes a node that must not exist. Its parent need not exist.
+// Create makes a node that must not exist. Its parent must exist, or be created before it.
 func Create(path string, data []byte) Op { return Op{Kind: OpCreate, Path: path, Data: data} }
 
 // Set replaces the data of a node that must be at version; it is at version+1 afterwards.
@@ -89,7 +95,7 @@ func Set(path string, data []byte, version int64) Op {
 	return Op{Kind: OpSet, Path: path, Data: data, Version: version}
 }
 
-// Delete removes a node that must be at version. Nodes below it stay.
+// Delete removes a node that must be at version and have none below it.
 func Delete(path string, version int64) Op {
 	return Op{Kind: OpDelete, Path: path, Version: version}
 }
@@ -100,6 +106,10 @@ type Term struct {
 	// Lost is closed when the leadership has ended. A leader may not learn of its end before
 	// another one begins; that is what the epoch is for.
 	Lost <-chan struct{}
+	// Holds reports whether the leader may still act as one, by the clock and without waiting:
+	// it turns false before another leader can begin, even in a process that was stopped for a
+	// while and has not been told of anything yet. nil means always.
+	Holds func() bool
 }
 
 // An Election chooses the leader among the meta servers.
