@@ -146,12 +146,13 @@ while systemctl is-active -q "$u" || [ "$(systemctl show -p ActiveState --value 
   if [ "$n" = 0 ]; then echo killed; systemctl kill -s KILL "$u"; fi
   [ "$n" -gt -100 ] || { echo "process $pid does not end" >&2; exit 1; }
 done
+[ "$(systemctl show -p Result --value "$u")" = timeout ] && echo killed
 systemctl reset-failed "$u" 2>/dev/null; exit 0`
 	out, err := root(ctx, h, "systemctl stop "+s.Unit, stop, grace+host.CommandLimit, s.Unit+".service", fmt.Sprint(int(grace.Seconds())), unitFile(s))
 	if err != nil {
 		return host.Stopped{Was: was}, err
 	}
-	return stopped(ctx, h, s, was, out == "killed", grace)
+	return stopped(ctx, h, s, was, strings.HasPrefix(out, "killed"), grace)
 }
 
 // Remove implements Driver.
