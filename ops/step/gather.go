@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"path"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -115,7 +116,19 @@ func lookAtInstance(ctx context.Context, h host.Host, i *inventory.Instance) (pl
 	if p != nil {
 		f.Process = &plan.ProcessFacts{PID: p.PID, Since: p.Since, Config: p.Labels[labelConfig], Package: p.Labels[labelPackage]}
 	} else {
-		f.PortTaken = Listens(ctx, i.Address())
+		f.PortTaken = taken(ctx, i.Address())
 	}
 	return f, nil
+}
+
+// lingering is how long a process that was killed may hold its port after it is gone by all other
+// signs: its threads end one after the other.
+const lingering = 2 * time.Second
+
+// taken says whether something listens at an address, and goes on doing so.
+func taken(ctx context.Context, address string) bool {
+	err := poll(ctx, lingering, 50*time.Millisecond, func(ctx context.Context) (bool, error) {
+		return !Listens(ctx, address), nil
+	})
+	return err != nil
 }

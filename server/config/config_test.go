@@ -301,7 +301,7 @@ func TestForeignFilesAreUnderstood(t *testing.T) {
 	if len(c.Apps) != 3 || len(c.Tables) != 2 || c.Meta.ClusterRoot != "/pegasus/onebox" {
 		t.Errorf("apps %v, tables %v, root %q", c.Apps, c.Tables, c.Meta.ClusterRoot)
 	}
-	want := []string{"[zookeeper] timeout_ms", "[nfs] max_concurrent_local_writes", "[nfs] max_file_copy_request_count_per_file",
+	want := []string{"[nfs] max_concurrent_local_writes", "[nfs] max_file_copy_request_count_per_file",
 		"[pegasus.server] update_rdb_stat_interval", "[pegasus.server] manual_compact_min_interval_seconds"}
 	if diff := cmp.Diff(want, c.UnusedSet); diff != "" {
 		t.Errorf("keys it sets without effect (-want +got):\n%s", diff)

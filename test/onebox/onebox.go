@@ -325,14 +325,18 @@ func (c *Cluster) Kill(i Instance) error {
 	return fmt.Errorf("%s-%d (pid %d) is still there after SIGKILL", i.Role, i.Port, pid)
 }
 
-// alive counts a zombie as gone.
+// alive counts a zombie as gone, once all its threads are: until then it holds its ports.
 func alive(pid int) bool {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return false
 	}
 	_, rest, _ := strings.Cut(string(b), ") ")
-	return !strings.HasPrefix(rest, "Z") && !strings.HasPrefix(rest, "X")
+	if !strings.HasPrefix(rest, "Z") && !strings.HasPrefix(rest, "X") {
+		return true
+	}
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	return err == nil && len(threads) > 1
 }
 
 // Start starts whatever does not run.
