@@ -139,8 +139,7 @@ func (l *Local) waitGone(ctx context.Context, p processID, limit time.Duration) 
 		if err != nil || now.start != p.start {
 			return true, nil
 		}
-		if now.ended() {
-			bury(now)
+		if now.ended() && bury(now) {
 			return true, nil
 		}
 		select {
@@ -169,12 +168,14 @@ func readStat(pid int) (stat, error) {
 }
 
 // bury takes our own ended children off the process table, for nobody waits for
-// them.
-func bury(s stat) {
-	if s.ended() && s.parent == os.Getpid() {
-		var status syscall.WaitStatus
-		_, _ = syscall.Wait4(s.pid, &status, syscall.WNOHANG, nil)
+// them. false means that the child has threads that have not ended yet.
+func bury(s stat) bool {
+	if !s.ended() || s.parent != os.Getpid() {
+		return true
 	}
+	var status syscall.WaitStatus
+	pid, err := syscall.Wait4(s.pid, &status, syscall.WNOHANG, nil)
+	return err != nil || pid == s.pid
 }
 
 func bootID() (string, error) {

@@ -128,7 +128,8 @@ func (c *Conn) channel(ctx context.Context) (*sftp.Client, func(), error) {
 		_ = s.Close()
 		release()
 	})
-	return client, func() { _ = in.Close(); _ = s.Close() }, nil
+	// Not in.Close: that must not meet a write, and closing the channel ends one.
+	return client, func() { _ = s.Close() }, nil
 }
 
 // firstWords refuses a login script's greeting before it is taken for the length

@@ -141,7 +141,7 @@ func (c *Conn) run(ctx context.Context, cmd Command, tty bool) (Exit, error) {
 		release()
 		return Exit{}, err
 	}
-	p := &program{conn: c, session: s, stdin: in, done: make(chan error, 1)}
+	p := &program{conn: c, session: s, watched: cmd.Stdin == nil, stdin: in, done: make(chan error, 1)}
 	began := make(chan struct{})
 	p.stdout = &marked{mark: c.mark, to: cmd.Stdout, early: p.early, begin: func() { close(began) }}
 	p.stderr = &marked{mark: c.mark, to: cmd.Stderr, early: p.early, begin: func() {}}
@@ -182,6 +182,8 @@ func (c *Conn) run(ctx context.Context, cmd Command, tty bool) (Exit, error) {
 type program struct {
 	conn           *Conn
 	session        *ssh.Session
+	watched        bool       // it has no input of its own: the end of ours ends it
+	input          sync.Mutex // a write and the end of the input must not meet
 	stdin          io.WriteCloser
 	stdout, stderr *marked
 	done           chan error
@@ -212,7 +214,9 @@ func (p *program) early(said []byte) {
 	p.conn.work.Go(func() { // not here: who reads the output must not wait
 		password, err := p.conn.sudo()
 		if err == nil {
+			p.input.Lock()
 			_, err = io.WriteString(p.stdin, password+"\n")
+			p.input.Unlock()
 		}
 		if err != nil {
 			p.mu.Lock()
@@ -240,7 +244,11 @@ func (p *program) wait(ctx context.Context, sudo bool) (Exit, error) {
 	// The end of input tells the wrapper, and reaches what runs under sudo; the
 	// signal reaches a program that reads its input.
 	p.conn.work.Go(func() {
-		_ = p.stdin.Close()
+		if p.watched {
+			p.input.Lock()
+			_ = p.stdin.Close()
+			p.input.Unlock()
+		}
 		_ = p.session.Signal(ssh.SIGTERM)
 	})
 	if !p.ended(endGrace) {
