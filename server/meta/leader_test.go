@@ -24,7 +24,7 @@ import (
 // fakeElection elects when told to, and names whom it is told to.
 type fakeElection struct {
 	local  *store.Local
-	leader atomic.Value // idl.RPCAddress; zero names nobody
+	leader atomic.Value  // idl.RPCAddress; zero names nobody
 	elect  chan struct{} // closed: whoever runs is elected
 }
 
